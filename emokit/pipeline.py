@@ -1,0 +1,187 @@
+"""All stages in one call, and results on disk."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from pathlib import Path
+
+import xarray as xr
+
+from . import schema
+from .action_units import extract_action_units
+from .clip import Clip, open_clip
+from .emotion import estimate_emotion
+from .faces import detect_faces
+from .fusion import fuse
+from .prosody import estimate_vocal_affect, extract_prosody
+
+logger = logging.getLogger(__name__)
+
+
+def analyze(
+    clip: Clip | str | Path,
+    *,
+    fps: float | None = None,
+    max_faces: int | None = None,
+    model: str = "mesh",
+    progress: bool = True,
+) -> xr.DataTree:
+    """Analyse the faces and the voice of a clip, and fuse what they display.
+
+    Parameters
+    ----------
+    clip : Clip, str or pathlib.Path
+        A clip, or what :func:`open_clip` takes.
+    fps, max_faces
+        As in :func:`detect_faces`.
+    model
+        As in :func:`extract_action_units`.
+    progress : bool
+        Show progress bars.
+
+    Returns
+    -------
+    xarray.DataTree
+        ``/face`` where there is a picture (:func:`detect_faces`,
+        :func:`extract_action_units`, :func:`estimate_emotion`), ``/voice`` where there is
+        sound (:func:`extract_prosody`, :func:`estimate_vocal_affect`), each on its own
+        time, and ``/fused`` (:func:`fuse`) on the faces' time, or the voice's. Attributes
+        name the source, its size, duration and hash.
+
+    Raises
+    ------
+    ClipError
+        If the clip cannot be read.
+    AssetError
+        If a model file cannot be had.
+
+    Examples
+    --------
+    >>> import emokit as ek
+    >>> result = ek.analyze(ek.sample_clip(), fps=2, progress=False)
+    >>> sorted(result.children)
+    ['face', 'fused', 'voice']
+    >>> result["fused"]["valence"].sel(time=slice(16, 19)).mean().item() > 0
+    True
+    """
+    clip = clip if isinstance(clip, Clip) else open_clip(clip)
+    groups, readings = {}, {}
+    if clip.has_video:
+        faces = detect_faces(clip, fps=fps, max_faces=max_faces, progress=progress)
+        aus = extract_action_units(clip, faces, model=model, progress=progress)
+        emotion = estimate_emotion(aus)
+        groups["face"] = _merge(faces, aus, emotion)
+        readings["face"] = groups["face"]
+    if clip.has_audio:
+        prosody = extract_prosody(clip, progress=progress)
+        groups["voice"] = _merge(prosody, estimate_vocal_affect(prosody))
+        readings["voice"] = groups["voice"]
+    groups["fused"] = fuse(readings, method="late")
+    tree = xr.DataTree.from_dict({f"/{name}": ds for name, ds in groups.items()})
+    tree.attrs = {
+        "title": clip.name,
+        "source": str(clip.path.resolve()) if clip.path else "",
+        "source_sha256": clip.sha256,
+        "duration": clip.duration,
+        "width": clip.size[0] if clip.size else 0,
+        "height": clip.size[1] if clip.size else 0,
+        "codec": clip.codec,
+        "emokit": schema.package_version(),
+        "note": "Estimates of displayed behaviour, not of what anybody feels.",
+    }
+    return tree
+
+
+def save(result: xr.DataTree | xr.Dataset, path: str | Path) -> Path:
+    """Write a result to one netCDF file.
+
+    Parameters
+    ----------
+    result : xarray.DataTree or xarray.Dataset
+        What :func:`analyze` or a stage returned.
+    path : str or pathlib.Path
+        The file to write, usually ``….nc``. A file of that name is replaced, but only
+        once the new one is complete.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    TypeError
+        If `result` is neither a DataTree nor a Dataset.
+    ValueError
+        If the folder does not exist.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib, emokit as ek
+    >>> result = ek.analyze(ek.sample_clip(), fps=1, progress=False)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = ek.save(result, pathlib.Path(folder) / "result.nc")
+    ...     ek.load(path).identical(result)
+    True
+    """
+    if not isinstance(result, xr.DataTree | xr.Dataset):
+        raise TypeError(f"result must be a DataTree or a Dataset; got {type(result).__name__}")
+    path = Path(path).expanduser()
+    if not path.parent.is_dir():
+        raise ValueError(f"path must lie in a folder that exists; {path.parent} does not")
+    handle, name = tempfile.mkstemp(suffix=".nc", prefix=f".{path.stem}-", dir=path.parent)
+    os.close(handle)
+    partial = Path(name)
+    try:
+        result.to_netcdf(partial, engine="h5netcdf")
+        # mkstemp makes files that only their owner may read.
+        partial.chmod(0o666 & ~_umask())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def load(path: str | Path) -> xr.DataTree:
+    """Read a result that :func:`save` wrote.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        A netCDF file. It is read whole, and can be moved or replaced afterwards.
+
+    Returns
+    -------
+    xarray.DataTree
+
+    Raises
+    ------
+    ValueError
+        If there is no such file, it is not netCDF 4, or a group breaks the schema.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise ValueError(f"there is no file {str(path)!r}")
+    try:
+        with xr.open_datatree(path, engine="h5netcdf") as file:
+            tree = file.load()
+    except OSError as error:
+        raise ValueError(f"{path.name} is not a netCDF file emokit can read: {error}") from error
+    for name, child in tree.children.items():
+        if name in schema.GROUPS:
+            schema.validate(child.to_dataset(), group=name, argument=f"{path.name}, group {name}")
+    return tree
+
+
+def _merge(*stages: xr.Dataset) -> xr.Dataset:
+    """Variables of all stages; the last one's history holds those before it."""
+    merged = xr.merge(stages, combine_attrs="drop", join="exact", compat="equals")
+    merged.attrs["history"] = stages[-1].attrs["history"]
+    return merged
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,351 @@
+"""Names, specs and provenance of every Dataset emokit returns.
+
+The tables below are the documentation of the data model and its validator at
+once. Nothing here imports the rest of emokit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+
+import numpy as np
+import xarray as xr
+
+EMOTIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+
+#: Facial Action Coding System units emokit knows by name (Ekman, Friesen & Hager 2002).
+ACTION_UNITS = {
+    "AU01": "inner brow raiser",
+    "AU02": "outer brow raiser",
+    "AU04": "brow lowerer",
+    "AU05": "upper lid raiser",
+    "AU06": "cheek raiser",
+    "AU07": "lid tightener",
+    "AU09": "nose wrinkler",
+    "AU10": "upper lip raiser",
+    "AU11": "nasolabial deepener",
+    "AU12": "lip corner puller",
+    "AU14": "dimpler",
+    "AU15": "lip corner depressor",
+    "AU16": "lower lip depressor",
+    "AU17": "chin raiser",
+    "AU18": "lip pucker",
+    "AU20": "lip stretcher",
+    "AU22": "lip funneler",
+    "AU23": "lip tightener",
+    "AU24": "lip pressor",
+    "AU25": "lips part",
+    "AU26": "jaw drop",
+    "AU28": "lip suck",
+    "AU43": "eyes closed",
+    "AU45": "blink",
+}
+
+#: One colour an emotion, everywhere. The hues are Okabe and Ito's (2008), which
+#: stay apart for colour-blind readers; contempt takes their black, lightened.
+EMOTION_COLORS = {
+    "anger": "#D55E00",
+    "disgust": "#009E73",
+    "fear": "#CC79A7",
+    "happiness": "#E69F00",
+    "sadness": "#0072B2",
+    "surprise": "#56B4E9",
+    "neutral": "#999999",
+    "contempt": "#5C4B51",
+}
+
+#: Why a row of the face group is as it is: the values of ``face_status``.
+FACE_STATUS = ("detected", "no_face", "unreadable_frame")
+
+DETECTOR_POINTS = ("right_eye", "left_eye", "nose_tip", "mouth", "right_ear", "left_ear")
+
+
+@dataclass(frozen=True)
+class Variable:
+    """What one variable of a Dataset holds.
+
+    ``low`` and ``high`` bound the values that are not NaN. ``sums_to_one`` names
+    the dimension over which the values are a probability distribution.
+    """
+
+    dims: tuple[str, ...]
+    units: str
+    doc: str
+    low: float = -np.inf
+    high: float = np.inf
+    sums_to_one: str | None = None
+
+
+_PIXELS = "pixels of the upright frame"
+_TF = ("time", "face")
+
+FACE = {
+    "face_box": Variable((*_TF, "box"), _PIXELS, "left, top, width and height of the face"),
+    "face_score": Variable(_TF, "1", "detector's score", 0, 1),
+    "face_point": Variable((*_TF, "point", "plane"), _PIXELS, "the detector's six key points"),
+    "face_quality": Variable(
+        _TF, "1", "how well the face can be read, from score, size and framing", 0, 1
+    ),
+    "face_status": Variable(
+        _TF, "1", "why the row is as it is: " + ", ".join(FACE_STATUS), 0, len(FACE_STATUS) - 1
+    ),
+    "landmark_position": Variable(
+        (*_TF, "landmark", "space"), _PIXELS, "face mesh; z in pixels, smaller is nearer"
+    ),
+    "mesh_score": Variable(_TF, "1", "the mesh network's belief that it sees a face", 0, 1),
+    "eye_opening": Variable(_TF, "1", "height of the lid opening over the eye's width", 0),
+    "au": Variable((*_TF, "action_unit"), "1", "intensity of the action unit", 0, 1),
+    "unit_presence": Variable(
+        (*_TF, "action_unit"), "1", "how surely a unit counts as shown, as emotion reads it", 0, 1
+    ),
+    "emotion_probability": Variable(
+        (*_TF, "emotion"), "1", "probability of the displayed emotion", 0, 1, "emotion"
+    ),
+    "valence": Variable(_TF, "1", "displayed valence, unpleasant to pleasant", -1, 1),
+    "arousal": Variable(_TF, "1", "displayed arousal, calm to excited", -1, 1),
+}
+
+VOICE = {
+    "f0": Variable(("time",), "Hz", "fundamental frequency; NaN where unvoiced", 0),
+    "voiced": Variable(("time",), "1", "probability that the frame is voiced", 0, 1),
+    "speech": Variable(("time",), "1", "probability of speech", 0, 1),
+    "intensity": Variable(("time",), "dB", "root mean square level re full scale"),
+    "high_frequency_ratio": Variable(
+        ("time",), "dB", "energy above 500 Hz over energy from 80 to 500 Hz"
+    ),
+    "mfcc": Variable(("time", "coefficient"), "1", "mel-frequency cepstral coefficients"),
+    "arousal": Variable(("time",), "1", "vocal arousal against the speaker's own range", -1, 1),
+}
+
+FUSED = {
+    "emotion_probability": Variable(
+        ("time", "emotion"), "1", "probability of the displayed emotion", 0, 1, "emotion"
+    ),
+    "valence": Variable(("time",), "1", "displayed valence, unpleasant to pleasant", -1, 1),
+    "arousal": Variable(("time",), "1", "displayed arousal, calm to excited", -1, 1),
+    "weight": Variable(
+        ("time", "modality"), "1", "share of each modality in arousal and valence", 0, 1, "modality"
+    ),
+}
+
+# A variable may not bear the name of one of its own dimensions: xarray could not hold
+# the dimension's labels then. Hence emotion_probability, landmark_position, coefficient.
+GROUPS: dict[str, dict[str, Variable]] = {"face": FACE, "voice": VOICE, "fused": FUSED}
+
+#: Labels that a coordinate must carry, in this order, where its dimension is used.
+LABELS = {
+    "box": ("x", "y", "width", "height"),
+    "space": ("x", "y", "z"),
+    "plane": ("x", "y"),
+    "point": DETECTOR_POINTS,
+}
+
+
+def build_dataset(
+    group: str,
+    variables: Mapping[str, np.ndarray],
+    coords: Mapping[str, object],
+    *,
+    history: str,
+) -> xr.Dataset:
+    """Assemble a Dataset of `group` with dims, units and descriptions from the specs.
+
+    Every Dataset that emokit returns is made here, so that names, units and
+    coordinate labels cannot drift apart between stages.
+
+    Parameters
+    ----------
+    group : str
+        One of ``GROUPS``.
+    variables : mapping
+        Array of each variable, in the order of its spec's dims. Kept in single
+        precision: no estimate has more than seven digits. Time stays in double.
+    coords : mapping
+        Coordinate of each dimension whose labels are not fixed by ``LABELS``.
+    history : str
+        JSON made by :func:`extend_history`.
+    """
+    specs = GROUPS[group]
+    used = {dim for name in variables for dim in specs[name].dims}
+    known = {**{dim: list(LABELS[dim]) for dim in LABELS if dim in used}, **coords}
+    ds = xr.Dataset(
+        {
+            name: (
+                specs[name].dims,
+                _single_precision(values),
+                {"units": specs[name].units, "long_name": specs[name].doc},
+            )
+            for name, values in variables.items()
+        },
+        coords={dim: values for dim, values in known.items() if dim in used or dim == "time"},
+        attrs={"history": history},
+    )
+    ds["time"].attrs = {"units": "s", "long_name": "time from the start of the video"}
+    if "face_status" in ds:
+        ds["face_status"].attrs |= {
+            "flag_values": np.arange(len(FACE_STATUS), dtype=np.int8),
+            "flag_meanings": " ".join(FACE_STATUS),
+        }
+    return ds
+
+
+def _single_precision(values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values)
+    return values.astype(np.float32) if values.dtype == np.float64 else values
+
+
+def validate(
+    ds: xr.Dataset,
+    *,
+    group: str,
+    requires: Iterable[str] = (),
+    argument: str = "ds",
+) -> xr.Dataset:
+    """Check `ds` against the specs of `group`, and report every problem at once.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        Never changed.
+    group : str
+        One of ``GROUPS``.
+    requires : iterable of str
+        Variables that must be there. Others are checked where they are present;
+        variables without a spec are left alone.
+    argument : str
+        What the caller's user knows `ds` as; it begins the message.
+
+    Returns
+    -------
+    xarray.Dataset
+        `ds` itself.
+
+    Raises
+    ------
+    TypeError
+        If `ds` is not a Dataset.
+    ValueError
+        With every problem found, one a line.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from emokit.schema import validate
+    >>> ds = xr.Dataset({"arousal": ("time", [0.1, 2.0])}, coords={"time": [0.0, 0.0]})
+    >>> validate(ds, group="voice", requires=["f0"], argument="voice")
+    Traceback (most recent call last):
+    ...
+    ValueError: voice cannot be used:
+    - coordinate 'time' must increase strictly
+    - variable 'f0' is missing
+    - variable 'arousal' lies outside [-1, 1]: 2.0
+    """
+    if not isinstance(ds, xr.Dataset):
+        raise TypeError(
+            f"{argument} must be an xarray Dataset, as emokit's stages return; "
+            f"got {type(ds).__name__}"
+        )
+    problems = _time_problems(ds)
+    problems += [f"variable {name!r} is missing" for name in requires if name not in ds]
+    for name, spec in GROUPS[group].items():
+        if name in ds:
+            problems += _variable_problems(ds, name, spec)
+    for dim, labels in LABELS.items():
+        if dim in ds.coords and tuple(ds[dim].values) != labels:
+            problems.append(f"coordinate {dim!r} must be {', '.join(labels)}")
+    if problems:
+        raise ValueError(f"{argument} cannot be used:\n" + "\n".join(f"- {p}" for p in problems))
+    return ds
+
+
+def _time_problems(ds: xr.Dataset) -> list[str]:
+    if "time" not in ds.coords:
+        return ["coordinate 'time' (seconds) is missing"]
+    time = ds["time"].values
+    if time.ndim != 1 or not np.issubdtype(time.dtype, np.floating):
+        return ["coordinate 'time' must be seconds as float64 along its own dimension"]
+    if not np.isfinite(time).all():
+        return ["coordinate 'time' must be finite"]
+    if (np.diff(time) <= 0).any():
+        return ["coordinate 'time' must increase strictly"]
+    return []
+
+
+def _variable_problems(ds: xr.Dataset, name: str, spec: Variable) -> list[str]:
+    array = ds[name]
+    if array.dims != spec.dims:
+        return [f"variable {name!r} has dims {array.dims}; expected {spec.dims}"]
+    if not np.issubdtype(array.dtype, np.number):
+        return [f"variable {name!r} must hold numbers; it holds {array.dtype}"]
+    values = array.values
+    if not values.size:
+        return []
+    problems = []
+    slack = 1e-4  # float32 sums and products overshoot their bounds by about this
+    outside = (values < spec.low - slack) | (values > spec.high + slack) | np.isinf(values)
+    if outside.any():
+        problems.append(
+            f"variable {name!r} lies outside [{spec.low}, {spec.high}]: {values[outside].flat[0]}"
+        )
+    elif spec.sums_to_one:
+        sums = array.sum(spec.sums_to_one, skipna=False).values
+        if (np.abs(sums - 1) > 1e-3).any():
+            problems.append(f"variable {name!r} must sum to 1 over {spec.sums_to_one!r}")
+    return problems
+
+
+def extend_history(step: str, *previous: xr.Dataset, **details: object) -> str:
+    """Provenance of a new Dataset as JSON, ready for ``attrs["history"]``.
+
+    The entries of every Dataset in `previous` come first, each once, then the new
+    step with emokit's version, the time of the run and `details` (parameters,
+    model files with their hashes, the source file).
+    """
+    entries: list[dict] = []
+    for ds in previous:
+        entries += [entry for entry in read_history(ds) if entry not in entries]
+    entries.append(
+        {
+            "step": step,
+            "emokit": package_version(),
+            "when": datetime.now(UTC).isoformat(timespec="seconds"),
+            **{key: _plain(value) for key, value in details.items() if value is not None},
+        }
+    )
+    return json.dumps(entries)
+
+
+def read_history(ds: xr.Dataset) -> list[dict]:
+    """Entries of ``attrs["history"]``, oldest first; empty where there is none.
+
+    Examples
+    --------
+    >>> import emokit as ek, xarray as xr
+    >>> ek.schema.read_history(xr.Dataset())
+    []
+    """
+    try:
+        entries = json.loads(ds.attrs.get("history", "[]"))
+    except (TypeError, json.JSONDecodeError):
+        # A file made elsewhere may hold free text here, as the CF conventions allow.
+        return [{"step": str(ds.attrs["history"])}]
+    return entries if isinstance(entries, list) else [{"step": str(entries)}]
+
+
+def package_version() -> str:
+    """Version of the installed distribution."""
+    return metadata.version("emokit-video")
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
