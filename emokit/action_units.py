@@ -68,8 +68,8 @@ def extract_action_units(
     The mesh is that of Kartynnik et al. (2019). The read-out is a ridge regression from
     the aligned mesh to the units, fitted on faces drawn from ICT-FaceKit's morphable head
     (Li et al. 2020); a population offset measured on unlabelled faces sets its zero. AU05,
-    AU07 and AU43 come from the opening of the lids in the outline that the iris network
-    (Ablavatski et al. 2020) draws, AU25 from the gap between the lips.
+    AU07 and AU43 come from the lids in the outline that the iris network (Ablavatski et
+    al. 2020) draws, AU25 from the gap between the lips.
 
     What it does not see: wrinkles, bulges and colour, hence weak AU06, AU09 and AU14.
     Brows that sit high or low, and narrow or wide eyes, are taken for AU01, AU04, AU05 or
@@ -98,14 +98,14 @@ def extract_action_units(
     shape = (len(times), faces.sizes["face"])
     au = np.full((*shape, len(reader.units)), np.nan, np.float32)
     score = np.full(shape, np.nan, np.float32)
-    opening = np.full(shape, np.nan, np.float32)
+    lids = np.full((*shape, 2), np.nan, np.float32)
     kept = np.full((*shape, 468, 3), np.nan, np.float32) if landmarks else None
     pending: list[tuple[int, int, np.ndarray]] = []
 
     def read_pending() -> None:
         if pending:
             rows, tracks, points = zip(*pending, strict=True)
-            au[rows, tracks] = reader.read(np.stack(points), opening[rows, tracks])
+            au[rows, tracks] = reader.read(np.stack(points), lids[rows, tracks])
             pending.clear()
 
     frames = read_ahead(clip.frames(times=times))
@@ -116,14 +116,14 @@ def extract_action_units(
             score[row, track] = mesh_score
             if mesh_score >= _MESH_SCORE:
                 pending.append((row, track, points))
-                opening[row, track] = eyes.opening(frame, points)
+                lids[row, track] = eyes.lids(frame, points)
                 if kept is not None:
                     kept[row, track] = points
         if len(pending) >= _CHUNK:
             read_pending()
     read_pending()
 
-    variables = {"au": au, "eye_opening": opening, "mesh_score": score}
+    variables = {"au": au, "eye_opening": lids.sum(-1).clip(0), "mesh_score": score}
     coords = {"time": times, "face": faces["face"].values, "action_unit": reader.units}
     if kept is not None:
         variables["landmark_position"] = kept

@@ -111,7 +111,7 @@ FACE = {
 
 VOICE = {
     "f0": Variable(("time",), "Hz", "fundamental frequency; NaN where unvoiced", 0),
-    "voiced": Variable(("time",), "1", "probability that the frame is voiced", 0, 1),
+    "voiced": Variable(("time",), "1", "pYIN's probability that the frame is voiced", 0, 1),
     "speech": Variable(("time",), "1", "probability of speech", 0, 1),
     "intensity": Variable(("time",), "dB", "root mean square level re full scale"),
     "high_frequency_ratio": Variable(
@@ -128,7 +128,12 @@ FUSED = {
     "valence": Variable(("time",), "1", "displayed valence, unpleasant to pleasant", -1, 1),
     "arousal": Variable(("time",), "1", "displayed arousal, calm to excited", -1, 1),
     "weight": Variable(
-        ("time", "modality"), "1", "share of each modality in arousal and valence", 0, 1, "modality"
+        ("time", "modality"),
+        "1",
+        "share of each modality, by the quality of its signal",
+        0,
+        1,
+        "modality",
     ),
 }
 
@@ -255,7 +260,7 @@ def validate(
         if name in ds:
             problems += _variable_problems(ds, name, spec)
     for dim, labels in LABELS.items():
-        if dim in ds.coords and tuple(ds[dim].values) != labels:
+        if dim in ds.dims and dim in ds.coords and tuple(ds[dim].values) != labels:
             problems.append(f"coordinate {dim!r} must be {', '.join(labels)}")
     if problems:
         raise ValueError(f"{argument} cannot be used:\n" + "\n".join(f"- {p}" for p in problems))

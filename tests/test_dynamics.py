@@ -1,0 +1,222 @@
+import numpy as np
+import pytest
+import scipy.ndimage
+import scipy.signal
+import xarray as xr
+
+import emokit as ek
+
+
+def dataset(time, **variables):
+    """Fused Dataset; a two-dimensional variable is the emotion distribution."""
+    coords = {"time": np.asarray(time, float), "emotion": list("abcdefg")}
+    arrays = {name: np.asarray(values, float) for name, values in variables.items()}
+    if "emotion_probability" in arrays:
+        coords["emotion"] = list("abcdefg")[: arrays["emotion_probability"].shape[1]]
+    return ek.schema.build_dataset("fused", arrays, coords, history="[]")
+
+
+def valence(time, values, **options):
+    return ek.smooth(dataset(time, valence=values), **options).valence.values
+
+
+def even(n, rate=25):
+    return np.arange(n) / rate
+
+
+def uneven(n, seed=0):
+    return np.cumsum(np.random.default_rng(seed).uniform(0.01, 0.08, n))
+
+
+@pytest.mark.parametrize("method", ["median", "savgol"])
+@pytest.mark.parametrize("time", [even(100), uneven(100)], ids=["even", "uneven"])
+def test_constant_stays(method, time):
+    np.testing.assert_allclose(valence(time, np.full(100, 0.3), method=method), 0.3, atol=1e-6)
+
+
+def test_median_is_the_running_median():
+    values = np.random.default_rng(0).uniform(-1, 1, 200)
+    found = valence(even(200), values, window=0.28)  # 7 samples at 25 a second
+    expected = scipy.ndimage.median_filter(values, 7)
+    np.testing.assert_allclose(found[3:-3], expected[3:-3], atol=1e-6)
+
+
+def test_savgol_is_the_filter_of_that_name_where_sampling_is_even():
+    values = np.random.default_rng(0).uniform(-0.5, 0.5, 200)
+    found = valence(even(200), values, window=0.4, method="savgol")  # 11 samples
+    expected = scipy.signal.savgol_filter(values, 11, 2)
+    np.testing.assert_allclose(found[5:-5], expected[5:-5], atol=1e-6)
+
+
+def test_savgol_keeps_a_parabola_at_real_timestamps():
+    time = uneven(200)
+    values = 0.9 - 0.05 * (time - time.mean()) ** 2
+    np.testing.assert_allclose(
+        valence(time, values, window=0.5, method="savgol"), values, atol=1e-6
+    )
+
+
+def test_savgol_takes_away_noise():
+    time = uneven(400)
+    clean = 0.5 * np.sin(time)
+    noisy = clean + np.random.default_rng(2).normal(0, 0.05, 400)
+    error = valence(time, noisy, window=0.5, method="savgol") - clean
+    assert error.std() < 0.035
+
+
+def test_median_takes_away_a_spike_and_keeps_a_step():
+    values = np.where(np.arange(50) < 25, -0.2, 0.6)
+    spiked = values.copy()
+    spiked[10] = 1.0
+    np.testing.assert_allclose(valence(even(50), spiked), values, atol=1e-6)
+
+
+def test_window_is_in_seconds_on_uneven_time():
+    # Ten samples in the first 0.1 s, then one every 0.1 s: a window of 0.15 s holds many
+    # of the former and only one of the latter.
+    time = np.r_[np.arange(10) / 100, 0.2 + np.arange(10) / 10]
+    spikes = np.isin(np.arange(20), [4, 15]).astype(float)
+    found = valence(time, spikes, window=0.15)
+    np.testing.assert_array_equal(np.flatnonzero(found), [15])
+
+
+@pytest.mark.parametrize("method", ["median", "savgol"])
+def test_nan_stays_and_a_long_run_is_not_crossed(method):
+    values = np.r_[np.zeros(20), np.full(8, np.nan), np.full(20, 0.8)]
+    found = valence(even(48), values, window=2.0, method=method)
+    np.testing.assert_allclose(found, values, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["median", "savgol"])
+def test_a_hole_in_time_is_not_crossed(method):
+    time = np.r_[even(20), 5 + even(20)] if method == "median" else np.r_[even(20), 1.1 + even(20)]
+    values = np.r_[np.zeros(20), np.full(20, 0.8)]
+    np.testing.assert_allclose(valence(time, values, window=20.0, method=method), values, atol=1e-6)
+
+
+def test_a_short_run_of_nan_is_passed_over_but_stays():
+    values = np.r_[np.zeros(10), np.full(3, np.nan), np.full(20, 0.8)]
+    found = valence(even(33), values, window=3.0)
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(values))
+    np.testing.assert_allclose(found[:10], 0.8)  # most of the window lies beyond the three
+
+
+def test_max_gap_decides_what_is_crossed():
+    values = np.r_[np.zeros(10), np.full(3, np.nan), np.full(20, 0.8)]
+    found = valence(even(33), values, window=3.0, max_gap=0.1)
+    np.testing.assert_allclose(found, values, atol=1e-6)
+
+
+def test_faces_have_gaps_of_their_own():
+    values = np.zeros((40, 2))
+    values[20:] = 0.8
+    values[15:25, 1] = np.nan
+    ds = ek.schema.build_dataset(
+        "face",
+        {"valence": values.astype(np.float32)},
+        {"time": even(40), "face": ["face_0", "face_1"]},
+        history="[]",
+    )
+    found = ek.smooth(ds, window=4.0).valence
+    assert found.dtype == np.float32
+    assert found.sel(face="face_0").values[15] == pytest.approx(0.4)  # 20 below, 20 above
+    np.testing.assert_array_equal(found.sel(face="face_1"), ds.valence.sel(face="face_1"))
+
+
+@pytest.mark.parametrize("method", ["median", "savgol"])
+def test_distributions_stay_distributions(method):
+    raw = np.random.default_rng(0).dirichlet(np.full(7, 0.3), 300)
+    raw[100:120] = np.nan
+    ds = dataset(uneven(300), emotion_probability=raw)
+    found = ek.smooth(ds, window=0.4, method=method)
+    ek.schema.validate(found, group="fused")
+    sums = found.emotion_probability.sum("emotion", skipna=False).values
+    np.testing.assert_allclose(sums[np.isfinite(sums)], 1, atol=1e-6)
+    assert np.isnan(sums).sum() == 20
+    assert found.emotion_probability.std() < ds.emotion_probability.std()
+
+
+def test_alternating_certainties_do_not_vanish():
+    raw = np.eye(3)[np.arange(60) % 3]
+    found = ek.smooth(dataset(even(60), emotion_probability=raw), window=0.4).emotion_probability
+    np.testing.assert_array_equal(found.sum("emotion"), 1)
+
+
+def test_savgol_stays_within_the_bounds_of_the_spec():
+    step = np.where(np.arange(60) < 30, -1.0, 1.0)
+    free = scipy.signal.savgol_filter(step, 11, 2)
+    assert free.max() > 1.05  # it would overshoot
+    found = valence(even(60), step, window=0.4, method="savgol")
+    assert found.min() == -1 and found.max() == 1
+    np.testing.assert_allclose(found[5:-5], free[5:-5].clip(-1, 1), atol=1e-6)
+
+
+def test_the_rest_is_left_alone():
+    ds = dataset(even(50), valence=np.random.default_rng(0).uniform(-1, 1, 50))
+    ds["face_status"] = ("time", np.arange(50, dtype=np.int8) % 3)
+    ds["flag"] = ("time", np.arange(50) % 2 == 0)
+    ds["fixed"] = ((), 3.5)
+    ds["own"] = (("thing", "time"), np.ones((2, 50)), {"units": "K"})
+    ds = ds.assign_coords(frame=("time", np.arange(50))).assign_attrs(note="kept")
+    before = ds.copy(deep=True)
+    found = ek.smooth(ds)
+    xr.testing.assert_identical(ds, before)
+    for name in ("face_status", "flag", "fixed", "frame", "own"):
+        xr.testing.assert_identical(found[name], ds[name])
+    assert found.valence.attrs == ds.valence.attrs
+    assert found.attrs["note"] == "kept"
+    assert not found.valence.equals(ds.valence)
+
+
+def test_large_datasets_are_smoothed_alike_in_every_corner():
+    rng = np.random.default_rng(0)
+    values = rng.uniform(0, 1, (1500, 1, 400))
+    ds = ek.schema.build_dataset(
+        "face",
+        {"au": values},
+        {"time": even(1500), "face": ["face_0"], "action_unit": np.arange(400)},
+        history="[]",
+    )
+    found = ek.smooth(ds, window=0.28).au.values[:, 0]
+    expected = scipy.ndimage.median_filter(values[:, 0], (7, 1))
+    np.testing.assert_allclose(found[3:-3], expected[3:-3], atol=1e-6)
+
+
+def test_one_row_and_no_rows():
+    assert valence([1.0], [0.5]).tolist() == [0.5]
+    assert valence([], []).size == 0
+
+
+def test_history_says_what_was_done():
+    ds = ek.smooth(dataset(even(9), valence=np.zeros(9)), window=0.5, method="savgol")
+    step = ek.schema.read_history(ds)[-1]
+    assert (step["step"], step["method"]) == ("smooth", "savgol")
+    assert step["parameters"] == {"window": 0.5, "max_gap": 0.2}
+
+
+def test_sparse_sampling_warns_and_changes_nothing():
+    values = np.random.default_rng(0).uniform(-1, 1, 20)
+    with pytest.warns(UserWarning, match="max_gap"):
+        found = valence(np.arange(20.0), values, window=5.0)
+    np.testing.assert_allclose(found, values, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"method": "mean"}, "method must be one of median, savgol; got 'mean'"),
+        ({"window": 0}, "window must"),
+        ({"window": float("nan")}, "window must"),
+        ({"max_gap": -1}, "max_gap must"),
+    ],
+)
+def test_unusable_options_are_named(options, says):
+    with pytest.raises(ValueError, match=says):
+        valence(even(5), np.zeros(5), **options)
+
+
+def test_unusable_datasets():
+    with pytest.raises(TypeError, match="ds must be an xarray Dataset"):
+        ek.smooth(np.zeros(5))
+    with pytest.raises(ValueError, match="increase strictly"):
+        ek.smooth(xr.Dataset({"valence": ("time", [0.0, 0.1])}, {"time": [1.0, 1.0]}))
