@@ -1,0 +1,166 @@
+import json
+
+import numpy as np
+import pytest
+
+import emokit as ek
+from emokit.mesh import ActionUnitModel, Crop, align
+
+NEEDED = "AU01 AU02 AU04 AU05 AU06 AU07 AU09 AU10 AU12 AU14 AU15 AU17 AU20 AU24 AU25 AU26 AU43"
+
+
+def read(clip, **kwargs):
+    faces = ek.detect_faces(clip, progress=False)
+    return ek.extract_action_units(clip, faces, progress=False, **kwargs)
+
+
+def test_units_and_range(sample):
+    au = sample["face"]["au"]
+    assert set(NEEDED.split()) <= set(au["action_unit"].values)
+    values = au.values[np.isfinite(au.values)]
+    assert values.min() >= 0
+    assert values.max() <= 1
+
+
+def test_laughter_pulls_the_lip_corners(sample):
+    smile = sample["face"]["au"].sel(action_unit="AU12", face="face_0")
+    laughing, crying = smile.sel(time=slice(16, 19)), smile.sel(time=slice(0, 8))
+    assert laughing.mean() - crying.mean() > 0.2
+
+
+def test_lids_close_over_the_tears_and_open_after(sample):
+    closed = sample["face"]["au"].sel(action_unit="AU43", face="face_0")
+    assert closed.sel(time=slice(1.5, 3.5)).mean() > 0.9
+    assert closed.sel(time=slice(10, 15)).mean() < 0.05
+    opening = sample["face"]["eye_opening"].sel(face="face_0")
+    assert opening.sel(time=slice(10, 15)).mean() > opening.sel(time=slice(1.5, 3.5)).mean() + 0.1
+
+
+def test_posed_surprise_against_posed_happiness(feat_data):
+    surprise = read(ek.open_clip(feat_data / "0-f1-su-ph.jpg"))["au"].squeeze()
+    happy = read(ek.open_clip(feat_data / "0-f15-hao-ph.jpg"))["au"].squeeze()
+    for unit in ("AU01", "AU02", "AU26"):
+        assert surprise.sel(action_unit=unit) > happy.sel(action_unit=unit) + 0.1
+    assert happy.sel(action_unit="AU12") > surprise.sel(action_unit="AU12") + 0.2
+
+
+def test_neutral_stranger_reads_low(feat_data):
+    """The man of face_noface.mov looks into the camera with a resting face at first."""
+    clip = ek.open_clip(feat_data / "face_noface.mov")
+    faces = ek.detect_faces(clip, progress=False).sel(time=slice(0, 0.7))
+    au = ek.extract_action_units(clip, faces, progress=False)["au"].mean(["time", "face"])
+    assert au.mean() < 0.1
+    # His brows sit high: without a baseline of his own that reads as up to 0.35.
+    assert au.max() < 0.4
+
+
+def test_speech_parts_the_lips(real_clips):
+    au = read(ek.open_clip(real_clips / "weekly_address.mp4"))["au"].squeeze("face")
+    lips = au.sel(action_unit="AU25")
+    assert lips.std() > 0.1
+    assert au.sel(action_unit="AU12").mean() < 0.2
+
+
+def test_turned_picture_gives_the_same_units(feat_data):
+    """A crop is laid level with the eyes, so that a tilted head reads like a straight one."""
+    _, frame = next(ek.open_clip(feat_data / "0-f15-hao-ph.jpg").frames())
+    from PIL import Image
+
+    turned = np.asarray(Image.fromarray(frame).rotate(25, Image.Resampling.BICUBIC))
+    straight, tilted = (
+        read(ek.Clip.from_frames(f[None], [0.0]))["au"].values.ravel() for f in (frame, turned)
+    )
+    assert np.abs(straight - tilted).max() < 0.25
+    assert np.abs(straight - tilted).mean() < 0.05
+
+
+def test_landmarks_on_request(feat_data):
+    clip = ek.open_clip(feat_data / "multi_face.jpg")
+    faces = ek.detect_faces(clip, progress=False)
+    with_points = ek.extract_action_units(clip, faces, landmarks=True, progress=False)
+    plain = ek.extract_action_units(clip, faces, progress=False)
+    assert "landmark_position" not in plain
+    points = with_points["landmark_position"]
+    assert points.dims == ("time", "face", "landmark", "space")
+    nose = points.sel(landmark=1, space=["x", "y"]).values[0]
+    box = faces["face_box"].values[0]
+    assert (nose > box[:, :2]).all()
+    assert (nose < box[:, :2] + box[:, 2:]).all()
+
+
+def test_boxes_of_another_detector_are_enough(feat_data):
+    """Without the detector's points the crop starts unlevelled, and levels itself."""
+    clip = ek.open_clip(feat_data / "single_face.jpg")
+    faces = ek.detect_faces(clip, progress=False)
+    full = ek.extract_action_units(clip, faces, progress=False)["au"].values
+    bare = ek.extract_action_units(clip, faces[["face_box"]], progress=False)["au"].values
+    np.testing.assert_allclose(full, bare, atol=0.1)
+
+
+def test_selected_rows_and_tracks(feat_data):
+    clip = ek.open_clip(feat_data / "multi_face.jpg")
+    faces = ek.detect_faces(clip, progress=False)
+    every = ek.extract_action_units(clip, faces, progress=False)
+    one = ek.extract_action_units(clip, faces.sel(face=["face_3"]), progress=False)
+    np.testing.assert_allclose(one["au"].values[:, 0], every["au"].sel(face="face_3").values)
+
+
+def test_input_is_not_changed_and_history_grows():
+    clip = ek.sample_clip()
+    faces = ek.detect_faces(clip, fps=1, progress=False)
+    before = faces.copy(deep=True)
+    aus = ek.extract_action_units(clip, faces, progress=False)
+    assert faces.identical(before)
+    steps = [entry["step"] for entry in json.loads(aus.attrs["history"])]
+    assert steps == ["detect_faces", "extract_action_units"]
+
+
+def test_every_problem_of_the_input_is_reported():
+    clip = ek.sample_clip()
+    faces = ek.detect_faces(clip, fps=1, progress=False)
+    with pytest.raises(ValueError, match="model must be"):
+        ek.extract_action_units(clip, faces, model="magic")
+    with pytest.raises(ValueError, match="'face_box' is missing"):
+        ek.extract_action_units(clip, faces.drop_vars("face_box"))
+    with pytest.raises(ValueError, match="not frames of"):
+        ek.extract_action_units(clip, faces.assign_coords(time=faces["time"].values + 0.01))
+    with pytest.raises(TypeError, match="clip must be a Clip"):
+        ek.extract_action_units("clip.mp4", faces)
+
+
+class TestGeometry:
+    rng = np.random.default_rng(1)
+
+    def test_align_undoes_turn_scale_and_shift(self):
+        reference = self.rng.normal(size=(468, 3))
+        turn, _ = np.linalg.qr(self.rng.normal(size=(3, 3)))
+        turn *= np.sign(np.linalg.det(turn))
+        moved = 2.5 * reference @ turn.T + (3, -1, 7)
+        np.testing.assert_allclose(align(moved[None], reference)[0], reference, atol=1e-9)
+
+    def test_crop_returns_points_to_where_they_were(self):
+        frame = np.zeros((200, 300, 3), np.uint8)
+        frame[118:123, 168:173] = 255  # a dot around (170.5, 120.5)
+        for angle in (0, 0.4, -1.2):
+            crop = Crop((150.0, 110.0), 120.0, angle)
+            cut = crop.cut(frame, 192)[..., 0].astype(float)
+            rows, columns = np.indices(cut.shape) + 0.5
+            at = np.array([(columns * cut).sum(), (rows * cut).sum()]) / cut.sum() / 192
+            found = crop.to_frame(np.array([[*at, 0.0]]))[0]
+            np.testing.assert_allclose(found[:2], (170.5, 120.5), atol=0.3)
+
+    def test_crop_outside_the_frame_is_black(self):
+        frame = np.full((50, 50, 3), 255, np.uint8)
+        assert not Crop((500.0, 500.0), 40.0).cut(frame, 64).any()
+
+    def test_large_faces_are_averaged_not_sampled(self):
+        """A fine chequerboard is grey from afar; sampling single pixels would flicker."""
+        board = (np.indices((1200, 1200)).sum(0) % 2 * 255).astype(np.uint8)
+        cut = Crop((600.0, 600.0), 1000.0).cut(np.dstack([board] * 3), 192)
+        assert np.abs(cut.astype(float) - 127.5).max() < 8
+
+    def test_reference_face_reads_zero(self):
+        model = ActionUnitModel()
+        neutral = model._reference[None] * (1, -1, -1)
+        raw = model.raw(neutral)[0]
+        assert raw.max() < 0.1

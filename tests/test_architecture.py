@@ -1,0 +1,138 @@
+"""Who may import whom, what is loaded when, and what emokit depends on."""
+
+import ast
+import importlib.metadata
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import emokit as ek
+
+REPOSITORY = Path(__file__).parents[1]
+PACKAGE = REPOSITORY / "emokit"
+
+STAGES = {"faces", "action_units", "emotion", "prosody", "dynamics", "fusion"}
+BASE = {"schema", "clip", "assets"}
+
+#: What each module may import of emokit.
+ALLOWED = {
+    "schema": set(),
+    "clip": {"schema"},
+    "assets": {"schema"},
+    "mesh": BASE,
+    **dict.fromkeys(STAGES, BASE),
+    "action_units": BASE | {"mesh"},
+    "pipeline": BASE | STAGES,
+    "plot": {"schema", "clip"},
+    "widgets": {"schema", "clip"},
+}
+
+CORE = [
+    "ai-edge-litert",
+    "anywidget",
+    "av",
+    "h5netcdf",
+    "ipywidgets",
+    "jupyterlab",
+    "lazy-loader",
+    "librosa",
+    "matplotlib",
+    "moviepy",
+    "numpy",
+    "pillow",
+    "pooch",
+    "py-feat",
+    "scipy",
+    "silero-vad",
+    "torch",
+    "tornado",
+    "tqdm",
+    "traitlets",
+    "xarray",
+]
+
+#: Import name of each dependency, where it differs.
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "ai_edge_litert": "ai-edge-litert",
+    "lazy_loader": "lazy-loader",
+    "silero_vad": "silero-vad",
+    "feat": "py-feat",
+}
+
+
+def modules():
+    return [
+        path for path in PACKAGE.rglob("*.py") if path.name not in ("__init__.py", "__main__.py")
+    ]
+
+
+def imports(path):
+    """Absolute names of what a module imports, wherever in it."""
+    package = path.relative_to(REPOSITORY).with_suffix("").parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            module = ".".join(filter(None, [base, node.module]))
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_import_rules(path):
+    own = path.relative_to(PACKAGE).with_suffix("").parts[0]
+    used = {name.split(".")[1] for name in imports(path) if name.startswith("emokit.")} - {own}
+    assert used <= ALLOWED[own], f"{own} may not import {used - ALLOWED[own]}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_only_declared_dependencies_are_imported(path):
+    used = {name.split(".")[0] for name in imports(path)}
+    used -= set(sys.stdlib_module_names) | {"emokit"}
+    assert {DISTRIBUTIONS.get(name, name) for name in used} <= set(CORE)
+
+
+def test_core_dependencies_are_these():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    assert sorted(project["dependencies"]) == sorted(CORE)
+
+
+def test_constraints_pin_every_core_dependency_and_hold_no_address():
+    lines = (REPOSITORY / "constraints.txt").read_text().split()
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!_-]+", line) for line in lines)
+    assert set(CORE) <= {line.split("==")[0].lower().replace("_", "-") for line in lines}
+
+
+def test_import_is_light():
+    script = """
+import sys, emokit
+heavy = {"torch", "feat", "librosa", "av", "xarray", "numpy", "matplotlib"} & set(sys.modules)
+assert not heavy, heavy
+emokit.open_clip
+assert not {"torch", "feat", "librosa"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_all_public_names_exist():
+    assert {"analyze", "play", "open_clip", "ClipError"} <= set(dir(ek))
+    for name in ek.__all__:
+        assert getattr(ek, name) is not None
+        if callable(getattr(ek, name)):
+            assert getattr(ek, name).__doc__
+
+
+def test_only_pyfeat_imports_feat():
+    users = {
+        path.stem for path in modules() if any(n.split(".")[0] == "feat" for n in imports(path))
+    }
+    assert users <= {"pyfeat"}
+
+
+def test_version():
+    assert ek.schema.package_version() == importlib.metadata.version("emokit-video")

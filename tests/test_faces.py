@@ -1,0 +1,149 @@
+import json
+import warnings
+
+import numpy as np
+import pytest
+
+import emokit as ek
+from emokit.faces import Detections, _Tracker
+
+
+def test_sample_clip_has_a_row_for_every_frame_and_one_track(sample):
+    faces = sample["face"]
+    assert np.array_equal(faces["time"].values, ek.sample_clip().frame_times)
+    assert list(faces["face"].values) == ["face_0"]
+    seen = faces["face_status"].values == 0
+    assert seen.mean() > 0.9
+    box = faces["face_box"].values
+    assert np.isfinite(box[seen]).all()
+    assert np.isnan(box[~seen]).all()
+
+
+def test_boxes_lie_on_the_face(sample):
+    """The woman's face is right of the middle, and taller than half of the picture."""
+    centre = sample["face"]["face_box"].sel(face="face_0").mean("time")
+    x = centre.sel(box="x") + centre.sel(box="width") / 2
+    assert 380 < x < 500
+    assert centre.sel(box="height") > 180
+
+
+def test_group_photograph_has_five_faces(feat_data):
+    faces = ek.detect_faces(ek.open_clip(feat_data / "multi_face.jpg"), progress=False)
+    assert faces.sizes["face"] == 5
+    assert faces.sizes["time"] == 1
+    area = faces["face_box"].sel(box="width").values[0] ** 2
+    assert (np.diff(area) <= 0).all()  # the most present first
+
+
+def test_max_faces_keeps_the_largest(feat_data):
+    clip = ek.open_clip(feat_data / "multi_face.jpg")
+    every = ek.detect_faces(clip, progress=False)
+    two = ek.detect_faces(clip, max_faces=2, progress=False)
+    np.testing.assert_array_equal(two["face_box"], every["face_box"][:, :2])
+
+
+def test_no_face_gives_rows_of_nan_and_no_warning(feat_data):
+    clip = ek.open_clip(feat_data / "no_face.mp4")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = ek.analyze(clip, progress=False)
+    face = result["face"]
+    assert np.array_equal(face["time"].values, clip.frame_times)
+    for name in ("face_box", "face_score", "face_quality", "au", "emotion_probability", "valence"):
+        assert np.isnan(face[name].values).all()
+    assert (face["face_status"].values == ek.schema.FACE_STATUS.index("no_face")).all()
+
+
+def test_face_that_leaves(feat_data):
+    """The man walks out of face_noface.mov about half way."""
+    faces = ek.detect_faces(ek.open_clip(feat_data / "face_noface.mov"), progress=False)
+    assert faces.sizes == {"time": 169, "face": 1, "box": 4, "point": 6, "plane": 2}
+    seen = faces["face_status"].values[:, 0] == 0
+    assert seen[:60].all()
+    assert not seen[100:].any()
+
+
+def test_fps_looks_at_fewer_frames():
+    clip = ek.sample_clip()
+    faces = ek.detect_faces(clip, fps=2, progress=False)
+    assert np.array_equal(faces["time"].values, clip.select_times(fps=2))
+    assert faces.sizes["face"] == 1
+
+
+def test_moved_picture_moves_the_box(feat_data):
+    _, frame = next(ek.open_clip(feat_data / "single_face.mp4").frames())
+    moved = np.zeros_like(frame)
+    moved[:, 100:] = frame[:, :-100]
+    boxes = [
+        ek.detect_faces(ek.Clip.from_frames(f[None], [0.0]), progress=False)["face_box"].values
+        for f in (frame, moved)
+    ]
+    np.testing.assert_allclose((boxes[1] - boxes[0]).ravel(), [100, 0, 0, 0], atol=4)
+
+
+def test_tall_and_wide_pictures(feat_data):
+    _, frame = next(ek.open_clip(feat_data / "single_face.mp4").frames())
+    tall = np.vstack([frame, np.zeros_like(frame), np.zeros_like(frame)])
+    plain, padded = (
+        ek.detect_faces(ek.Clip.from_frames(f[None], [0.0]), progress=False)["face_box"].values
+        for f in (frame, tall)
+    )
+    np.testing.assert_allclose(plain, padded, atol=8)
+
+
+def test_history_names_source_and_model():
+    clip = ek.sample_clip()
+    faces = ek.detect_faces(clip, fps=1, progress=False)
+    (entry,) = json.loads(faces.attrs["history"])
+    assert entry["step"] == "detect_faces"
+    assert entry["source"] == {"name": "emokit_sample.mp4", "sha256": clip.sha256}
+    assert entry["model"]["sha256"] == ek.assets.ASSETS["face_detector"].sha256
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error"),
+    [({"max_faces": 0}, ValueError), ({"min_score": 2}, ValueError), ({"fps": -1}, ValueError)],
+)
+def test_wrong_options(kwargs, error):
+    with pytest.raises(error, match=next(iter(kwargs))):
+        ek.detect_faces(ek.sample_clip(), progress=False, **kwargs)
+
+
+def test_a_path_is_not_a_clip():
+    with pytest.raises(TypeError, match="clip must be a Clip"):
+        ek.detect_faces("clip.mp4")
+
+
+class TestTracks:
+    """Two faces in uniform motion, 10 frames a second."""
+
+    @staticmethod
+    def track(paths, *, missing=()):
+        tracker = _Tracker()
+        for row in range(30):
+            present = [path for index, path in enumerate(paths) if (index, row) not in missing]
+            boxes = np.array([[path(row), 50.0, 100.0, 100.0] for path in present]).reshape(-1, 4)
+            found = Detections(boxes, np.zeros((len(boxes), 6, 2)), np.full(len(boxes), 0.9))
+            tracker.add(row, row / 10, found)
+        return tracker.finish(still=False)
+
+    def test_tracks_follow_their_face(self):
+        tracks = self.track([lambda r: 5.0 * r, lambda r: 800 - 5.0 * r])
+        assert len(tracks) == 2
+        starts = sorted(track.boxes[0][0] for track in tracks)
+        assert starts == [0, 800]
+        for track in tracks:
+            assert np.abs(np.diff([box[0] for box in track.boxes])).max() == 5
+
+    def test_a_few_missed_frames_do_not_end_a_track(self):
+        missing = {(0, row) for row in (10, 11, 12)}
+        (track,) = self.track([lambda r: 3.0 * r], missing=missing)
+        assert track.rows == [row for row in range(30) if row not in (10, 11, 12)]
+
+    def test_a_long_absence_ends_it(self):
+        missing = {(0, row) for row in range(8, 22)}
+        assert len(self.track([lambda r: 0.0], missing=missing)) == 2
+
+    def test_a_chance_detection_is_no_track(self):
+        only_once = {(1, row) for row in range(30) if row != 15}
+        assert len(self.track([lambda r: 0.0, lambda r: 600.0], missing=only_once)) == 1

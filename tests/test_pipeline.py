@@ -1,0 +1,104 @@
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import emokit as ek
+
+
+def test_groups_and_attributes(sample):
+    clip = ek.sample_clip()
+    assert set(sample.children) == {"face", "voice", "fused"}
+    assert sample.attrs["source_sha256"] == clip.sha256
+    assert sample.attrs["duration"] == pytest.approx(19.69, abs=0.01)
+    assert (sample.attrs["width"], sample.attrs["height"]) == clip.size
+
+
+def test_history_tells_every_step(sample):
+    steps = [entry["step"] for entry in json.loads(sample["fused"].attrs["history"])]
+    expected = ["detect_faces", "extract_action_units", "estimate_emotion"]
+    expected += ["extract_prosody", "estimate_vocal_affect"]
+    assert steps[: len(expected)] == expected
+    assert steps[-1] == "fuse"
+
+
+def test_voice_of_the_sample_rises_with_the_laughter(sample):
+    voice = sample["voice"]
+    early, late = slice(0.5, 8), slice(11, 19)
+    assert voice["f0"].sel(time=late).median() > 1.4 * voice["f0"].sel(time=early).median()
+    arousal = voice["arousal"]
+    assert arousal.sel(time=late).mean() > arousal.sel(time=early).mean() + 0.4
+
+
+def test_fused_arousal_lies_between_face_and_voice(sample):
+    fused = sample["fused"]
+    assert np.array_equal(fused["time"].values, sample["face"]["time"].values)
+    face = sample["face"]["arousal"].sel(face="face_0").values
+    voice = ek.align_time(sample["voice"].to_dataset(), fused["time"].values, method="mean")
+    both = np.isfinite(face) & np.isfinite(voice["arousal"].values)
+    low = np.minimum(face, voice["arousal"])[both]
+    high = np.maximum(face, voice["arousal"])[both]
+    assert ((fused["arousal"][both] >= low - 1e-4) & (fused["arousal"][both] <= high + 1e-4)).all()
+
+
+def test_a_lost_face_leaves_the_voice(sample):
+    fused, face = sample["fused"], sample["face"]
+    lost = face["face_status"].values[:, 0] != 0
+    assert lost.any()
+    assert np.isnan(fused["valence"].values[lost]).all()
+    spoken = lost & np.isfinite(fused["arousal"].values)
+    if spoken.any():
+        assert (fused["weight"].sel(modality="voice").values[spoken] == 1).all()
+
+
+def test_silent_clip_and_sound_file(feat_data, real_clips):
+    silent = ek.analyze(ek.open_clip(feat_data / "multi_face.jpg"), progress=False)
+    assert set(silent.children) == {"face", "fused"}
+    spoken = ek.analyze(real_clips / "radio_speech.wav", progress=False)
+    assert set(spoken.children) == {"voice", "fused"}
+    assert np.isfinite(spoken["fused"]["arousal"]).any()
+
+
+def test_round_trip(sample, tmp_path):
+    path = ek.save(sample, tmp_path / "result.nc")
+    loaded = ek.load(path)
+    xr.testing.assert_identical(loaded, sample)
+    assert [p.name for p in tmp_path.iterdir()] == ["result.nc"]
+    path.unlink()  # nothing holds the file open
+    assert loaded["face"]["au"].notnull().any()
+
+
+def test_a_failed_save_leaves_the_old_file(sample, tmp_path, monkeypatch):
+    path = ek.save(sample, tmp_path / "result.nc")
+    before = path.read_bytes()
+
+    def fail(self, target, **kwargs):
+        target.write_bytes(b"half a file")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(xr.DataTree, "to_netcdf", fail)
+    with pytest.raises(OSError, match="disk full"):
+        ek.save(sample, path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["result.nc"]
+
+
+def test_bad_files_and_arguments(sample, tmp_path):
+    with pytest.raises(ValueError, match="there is no file"):
+        ek.load(tmp_path / "nothing.nc")
+    (tmp_path / "text.nc").write_text("not netCDF")
+    with pytest.raises(ValueError, match=r"text\.nc is not a netCDF file"):
+        ek.load(tmp_path / "text.nc")
+    with pytest.raises(TypeError, match="result must be"):
+        ek.save({"a": 1}, tmp_path / "x.nc")
+    with pytest.raises(ValueError, match="folder that exists"):
+        ek.save(sample, tmp_path / "no" / "x.nc")
+
+
+def test_a_file_that_breaks_the_schema_is_named(sample, tmp_path):
+    broken = sample["voice"].to_dataset().copy()
+    broken["speech"] = broken["speech"] + 5
+    path = ek.save(xr.DataTree.from_dict({"/voice": broken}), tmp_path / "b.nc")
+    with pytest.raises(ValueError, match=r"b\.nc, group voice.*\n.*'speech' lies outside"):
+        ek.load(path)

@@ -1,0 +1,51 @@
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import xarray as xr
+
+import emokit as ek
+
+
+def drawn(figure, tmp_path):
+    path = tmp_path / "figure.png"
+    figure.savefig(path, dpi=60)
+    return plt.imread(path)
+
+
+def test_overview_has_all_panels_and_draws(sample, tmp_path):
+    figure = ek.plot(sample)
+    labels = [ax.get_ylabel() for ax in figure.axes]
+    for part in ("action units", "displayed emotion", "valence", "pitch", "intensity"):
+        assert any(part in label for label in labels)
+    image = drawn(figure, tmp_path)
+    assert image[..., :3].std() > 0.1
+    assert not plt.get_fignums()  # nothing is left open for a notebook to show twice
+
+
+def test_without_its_file_there_are_no_pictures(sample, tmp_path):
+    gone = sample.copy()
+    gone.attrs = {**sample.attrs, "source": str(tmp_path / "gone.mp4")}
+    assert len(ek.plot(gone).axes) == len(ek.plot(sample).axes) - 1
+    drawn(ek.plot(gone), tmp_path)
+
+
+def test_absent_rows_are_grey_not_drawn(sample, tmp_path):
+    empty = sample.copy(deep=True)
+    for name in ("au", "emotion_probability", "valence", "arousal"):
+        empty["face"][name][:] = np.nan
+    assert drawn(ek.plot(empty), tmp_path).size
+
+
+def test_voice_alone_and_face_alone(sample, tmp_path):
+    for name in ("voice", "face"):
+        part = xr.DataTree.from_dict({f"/{name}": sample[name].to_dataset()})
+        drawn(ek.plot(part), tmp_path)
+
+
+def test_wrong_input(sample):
+    with pytest.raises(TypeError, match="result must be a DataTree"):
+        ek.plot(sample["face"].to_dataset())
+    with pytest.raises(ValueError, match="face must be one of face_0"):
+        ek.plot(sample, face="face_3")
+    with pytest.raises(ValueError, match="nothing to draw"):
+        ek.plot(xr.DataTree())
