@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -140,12 +141,34 @@ def open_model(name: str, *, batch: int = 1) -> Interpreter:
     """
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_path=str(fetch(name)), num_threads=2)
-    if batch > 1:
-        detail = interpreter.get_input_details()[0]
-        interpreter.resize_tensor_input(detail["index"], (batch, *detail["shape"][1:]))
-    interpreter.allocate_tensors()
+    path = str(fetch(name))
+    with _without_native_log():
+        interpreter = Interpreter(model_path=path, num_threads=2)
+        if batch > 1:
+            detail = interpreter.get_input_details()[0]
+            interpreter.resize_tensor_input(detail["index"], (batch, *detail["shape"][1:]))
+        interpreter.allocate_tensors()
     return interpreter
+
+
+@contextlib.contextmanager
+def _without_native_log() -> Iterator[None]:
+    """Keep LiteRT's note on its CPU delegate out of notebooks; errors are raised, not logged.
+
+    It is written past Python and no setting stops it, so the descriptor is turned away.
+    """
+    try:
+        kept = os.dup(2)
+    except OSError:  # a program without a standard error stream
+        yield
+        return
+    try:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def describe_model(name: str) -> dict[str, str]:
