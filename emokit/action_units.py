@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pooch
@@ -17,6 +18,8 @@ from .mesh import DATA, ActionUnitModel, Crop, Eyes, FaceMesh
 _FOLLOW = 0.2
 #: Below this score there is no face under the mesh.
 _MESH_SCORE = 0.5
+#: Eyes that may wait to be looked at; each holds its frame.
+_AHEAD = 4
 #: Rows whose landmarks are held before their units are read.
 _CHUNK = 256
 
@@ -100,28 +103,40 @@ def extract_action_units(
     score = np.full(shape, np.nan, np.float32)
     lids = np.full((*shape, 2), np.nan, np.float32)
     kept = np.full((*shape, 468, 3), np.nan, np.float32) if landmarks else None
-    pending: list[tuple[int, int, np.ndarray]] = []
+    found: list[tuple[int, int, np.ndarray]] = []
 
-    def read_pending() -> None:
-        if pending:
-            rows, tracks, points = zip(*pending, strict=True)
+    def read_found() -> None:
+        if found:
+            rows, tracks, points = zip(*found, strict=True)
             au[rows, tracks] = reader.read(np.stack(points), lids[rows, tracks])
-            pending.clear()
+            found.clear()
 
-    frames = read_ahead(clip.frames(times=times))
-    bar = tqdm(frames, "action units", len(times), disable=not progress, unit="frame")
-    for time, frame in bar:
-        row = int(np.searchsorted(times, time))
-        for track, points, mesh_score in follower.locate(row, time, frame):
-            score[row, track] = mesh_score
-            if mesh_score >= _MESH_SCORE:
-                pending.append((row, track, points))
-                lids[row, track] = eyes.lids(frame, points)
-                if kept is not None:
-                    kept[row, track] = points
-        if len(pending) >= _CHUNK:
-            read_pending()
-    read_pending()
+    # The eyes of one frame are looked at while the mesh is laid on the next.
+    with ThreadPoolExecutor(1, "emokit-eyes") as pool:
+        looking: deque[tuple[int, int, Future]] = deque()
+
+        def see(waiting: int) -> None:
+            while len(looking) > waiting:
+                row, track, result = looking.popleft()
+                lids[row, track] = result.result()
+
+        frames = read_ahead(clip.frames(times=times))
+        bar = tqdm(frames, "action units", len(times), disable=not progress, unit="frame")
+        for time, frame in bar:
+            row = int(np.searchsorted(times, time))
+            for track, points, mesh_score in follower.locate(row, time, frame):
+                score[row, track] = mesh_score
+                if mesh_score >= _MESH_SCORE:
+                    found.append((row, track, points))
+                    looking.append((row, track, pool.submit(eyes.lids, frame, points)))
+                    if kept is not None:
+                        kept[row, track] = points
+            see(waiting=_AHEAD)
+            if len(found) >= _CHUNK:
+                see(waiting=0)
+                read_found()
+        see(waiting=0)
+        read_found()
 
     variables = {"au": au, "eye_opening": lids.sum(-1).clip(0), "mesh_score": score}
     coords = {"time": times, "face": faces["face"].values, "action_unit": reader.units}

@@ -124,8 +124,8 @@ def fetch(name: str) -> Path:
     raise AssetError(_instructions(asset, tried))
 
 
-def open_model(name: str, *, batch: int = 1) -> Interpreter:
-    """LiteRT interpreter of a model file, ready to run on two threads.
+def open_model(name: str, *, batch: int = 1, threads: int = 1) -> Interpreter:
+    """LiteRT interpreter of a model file, ready to run.
 
     Parameters
     ----------
@@ -133,6 +133,8 @@ def open_model(name: str, *, batch: int = 1) -> Interpreter:
         A key of ``emokit.assets.ASSETS``.
     batch : int
         Inputs a run.
+    threads : int
+        Threads it computes on; stages overlap with decoding and with each other instead.
 
     Raises
     ------
@@ -143,7 +145,7 @@ def open_model(name: str, *, batch: int = 1) -> Interpreter:
 
     path = str(fetch(name))
     with _without_native_log():
-        interpreter = Interpreter(model_path=path, num_threads=2)
+        interpreter = Interpreter(model_path=path, num_threads=threads)
         if batch > 1:
             detail = interpreter.get_input_details()[0]
             interpreter.resize_tensor_input(detail["index"], (batch, *detail["shape"][1:]))

@@ -20,6 +20,7 @@ import numpy as np
 import pooch
 import xarray as xr
 from av.stream import Disposition
+from PIL import Image
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +147,11 @@ class Clip:
         return self.frame_times[self._select(times, fps)]
 
     def frames(
-        self, times: np.ndarray | None = None, fps: float | None = None
+        self,
+        times: np.ndarray | None = None,
+        fps: float | None = None,
+        *,
+        fit: int | None = None,
     ) -> Iterator[tuple[float, np.ndarray]]:
         """Yield ``(time, frame)`` in order of time, decoding no more than is needed.
 
@@ -154,6 +159,9 @@ class Clip:
         ----------
         times, fps
             Which frames, as in :meth:`select_times`.
+        fit : int, optional
+            Shrink frames whose longer side has more pixels to this many; a frame shrunk
+            by the decoder costs less than a whole one.
 
         Yields
         ------
@@ -176,7 +184,7 @@ class Clip:
         0.0 (360, 640, 3)
         9.968 (360, 640, 3)
         """
-        return self._read(self._select(times, fps))
+        return self._read(self._select(times, fps), fit)
 
     def audio(self, rate: int = 16000) -> xr.DataArray:
         """Sound as one channel, on its own time.
@@ -243,7 +251,9 @@ class Clip:
         nearer = grid - self.frame_times[before] <= self.frame_times[after] - grid
         return np.unique(np.where(nearer, before, after))
 
-    def _read(self, indices: np.ndarray) -> Iterator[tuple[float, np.ndarray]]:
+    def _read(
+        self, indices: np.ndarray, fit: int | None = None
+    ) -> Iterator[tuple[float, np.ndarray]]:
         raise NotImplementedError
 
 
@@ -265,9 +275,11 @@ class _ArrayClip(Clip):
         self.duration = _end_of_frames(times)
         self.codec = "rawvideo"
 
-    def _read(self, indices: np.ndarray) -> Iterator[tuple[float, np.ndarray]]:
+    def _read(
+        self, indices: np.ndarray, fit: int | None = None
+    ) -> Iterator[tuple[float, np.ndarray]]:
         for index in indices:
-            yield float(self.frame_times[index]), self._frames[index]
+            yield float(self.frame_times[index]), _shrink(self._frames[index], fit)
 
 
 class _ImagesClip(Clip):
@@ -282,7 +294,9 @@ class _ImagesClip(Clip):
         self.duration = len(files) / fps
         self.codec = files[0].suffix[1:].lower()
 
-    def _read(self, indices: np.ndarray) -> Iterator[tuple[float, np.ndarray]]:
+    def _read(
+        self, indices: np.ndarray, fit: int | None = None
+    ) -> Iterator[tuple[float, np.ndarray]]:
         for index in indices:
             frame = _decode_image(self._files[index])
             if (frame.shape[1], frame.shape[0]) != self.size:
@@ -291,7 +305,7 @@ class _ImagesClip(Clip):
                     f"the images before it {self.size[0]}×{self.size[1]}; "
                     "images of one clip must have one size"
                 )
-            yield float(self.frame_times[index]), frame
+            yield float(self.frame_times[index]), _shrink(frame, fit)
 
 
 class _FileClip(Clip):
@@ -368,7 +382,9 @@ class _FileClip(Clip):
         height, width = first[1].shape[:2]
         self.size = (width, height)
 
-    def _read(self, indices: np.ndarray) -> Iterator[tuple[float, np.ndarray]]:
+    def _read(
+        self, indices: np.ndarray, fit: int | None = None
+    ) -> Iterator[tuple[float, np.ndarray]]:
         wanted = self._pts[indices]
         with self._open() as container:
             stream = _threaded(_picture_stream(container))
@@ -382,7 +398,7 @@ class _FileClip(Clip):
                     # What lies before could not be decoded: stages mark those rows.
                     position = int(np.searchsorted(wanted, at))
                     if position < len(wanted) and wanted[position] == at:
-                        yield float(self.frame_times[indices[position]]), _upright(frame)
+                        yield float(self.frame_times[indices[position]]), _upright(frame, fit)
                         position += 1
                     if position < len(wanted) and self._key_frame_to_seek(wanted[position], at):
                         break
@@ -588,10 +604,27 @@ def _decode(container: av.container.InputContainer, stream: av.stream.Stream) ->
             logger.info("a packet cannot be decoded: %s", _reason(error))
 
 
-def _upright(frame: av.VideoFrame) -> np.ndarray:
+def _upright(frame: av.VideoFrame, fit: int | None = None) -> np.ndarray:
+    if fit and fit < max(frame.width, frame.height):
+        width, height = _fitted(frame.width, frame.height, fit)
+        # Averaging over areas: other filters look at a few pixels only, and flicker.
+        frame = frame.reformat(width, height, "rgb24", interpolation="AREA")
     array = frame.to_ndarray(format="rgb24")
     turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(array, turns)) if turns else array
+
+
+def _shrink(frame: np.ndarray, fit: int | None) -> np.ndarray:
+    height, width = frame.shape[:2]
+    if not fit or fit >= max(height, width):
+        return frame
+    image = Image.fromarray(frame)
+    return np.asarray(image.resize(_fitted(width, height, fit), Image.Resampling.BOX))
+
+
+def _fitted(width: int, height: int, fit: int) -> tuple[int, int]:
+    scale = fit / max(width, height)
+    return max(round(width * scale), 1), max(round(height * scale), 1)
 
 
 def _decode_image(path: Path) -> np.ndarray:

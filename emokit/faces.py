@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import xarray as xr
-from PIL import Image
 from scipy.optimize import linear_sum_assignment
 from tqdm.auto import tqdm
 
@@ -16,6 +15,9 @@ from .clip import Clip, read_ahead
 _INPUT = 192
 _GRID = 48
 _SUPPRESSION = 0.3
+
+#: Boxes that overlap this much over one interval belong to a face that is followed easily.
+_STEADY = 0.4
 
 #: Faces narrower than this many pixels lose quality in proportion: the mesh network
 #: sees 192 pixels across 1.5 face widths, so detail runs out at about half of that.
@@ -38,6 +40,7 @@ def detect_faces(
     fps: float | None = None,
     max_faces: int | None = None,
     min_score: float = 0.5,
+    interval: float = 0.1,
     progress: bool = True,
 ) -> xr.Dataset:
     """Find the faces in a clip and follow each of them over time.
@@ -52,6 +55,10 @@ def detect_faces(
         Keep only the tracks that fill most of the picture for longest.
     min_score : float
         Detections below this score are dropped, 0 to 1.
+    interval : float
+        Seconds between the frames in which the detector looks. Between two of them, the
+        boxes of faces seen at both ends are interpolated; where a face comes or goes,
+        every frame is looked at. 0 looks at every frame, at half the speed.
     progress : bool
         Show a progress bar.
 
@@ -60,9 +67,10 @@ def detect_faces(
     xarray.Dataset
         ``face_box``, ``face_point`` in pixels of the upright frame, ``face_score`` and
         ``face_quality`` in 0 to 1, and ``face_status``, on ``(time, face)``. Every frame
-        looked at is a row; where a face is not seen its values are NaN and
-        ``face_status`` says why. Tracks are ``face_0``, ``face_1``, … in the order of
-        how much of the picture they fill over the clip. Without any face there is one
+        asked for is a row; where a face is not seen its values are NaN and
+        ``face_status`` says why (``attrs["flag_meanings"]`` names its values). Tracks are
+        ``face_0``, ``face_1``, … in the order of how much of the picture they fill over
+        the clip. Without any face there is one
         empty track.
 
     Raises
@@ -94,21 +102,29 @@ def detect_faces(
         raise ValueError(f"max_faces must be a positive number; got {max_faces!r}")
     if not 0 < min_score < 1:
         raise ValueError(f"min_score must lie between 0 and 1; got {min_score!r}")
+    if not interval >= 0:
+        raise ValueError(f"interval must be seconds, 0 or more; got {interval!r}")
     times = clip.select_times(fps=fps)
-    detector = FaceDetector(min_score)
     tracker = _Tracker()
+    watch = _Watch(FaceDetector(min_score, clip.size), tracker, times, interval)
     read = np.zeros(len(times), dtype=bool)
-    frames = read_ahead(clip.frames(fps=fps))
+    frames = read_ahead(clip.frames(fps=fps, fit=_INPUT))
     for time, frame in tqdm(frames, "faces", len(times), disable=not progress, unit="frame"):
         row = int(np.searchsorted(times, time))
         read[row] = True
-        tracker.add(row, time, detector.detect(frame))
+        watch.look(row, frame)
+    watch.finish()
     tracks = tracker.finish(still=len(times) == 1)[:max_faces]
     history = schema.extend_history(
         "detect_faces",
         source=clip.provenance,
         model=assets.describe_model("face_detector"),
-        parameters={"fps": fps, "max_faces": max_faces, "min_score": min_score},
+        parameters={
+            "fps": fps,
+            "max_faces": max_faces,
+            "min_score": min_score,
+            "interval": interval,
+        },
     )
     return _to_dataset(tracks, times, read, clip.size, history)
 
@@ -120,13 +136,15 @@ class Detections:
     box: np.ndarray
     point: np.ndarray
     score: np.ndarray
+    interpolated: bool = False
 
 
 class FaceDetector:
-    """BlazeFace on one frame at a time."""
+    """BlazeFace on one frame at a time; `size` is the width and height of whole frames."""
 
-    def __init__(self, min_score: float) -> None:
+    def __init__(self, min_score: float, size: tuple[int, int]) -> None:
         self.min_score = min_score
+        self.size = np.array(size)
         self._model = assets.open_model("face_detector")
         self._input = self._model.get_input_details()[0]["index"]
         outputs = {d["shape"][-1]: d["index"] for d in self._model.get_output_details()}
@@ -135,16 +153,12 @@ class FaceDetector:
         self._anchors = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 1, 2)
 
     def detect(self, frame: np.ndarray) -> Detections:
-        """Faces in `frame`, uint8 RGB of shape (height, width, 3), best first."""
+        """Faces in `frame`, RGB already shrunk to 192 pixels or less, best first."""
         height, width = frame.shape[:2]
-        side = max(height, width)
-        scale = _INPUT / side
-        small = (max(round(width * scale), 1), max(round(height * scale), 1))
-        image = Image.fromarray(frame).resize(small, Image.Resampling.BILINEAR, reducing_gap=2.0)
         # Black borders, as in training: -1 is black.
         square = np.full((1, _INPUT, _INPUT, 3), -1, np.float32)
-        left, top = (_INPUT - small[0]) // 2, (_INPUT - small[1]) // 2
-        square[0, top : top + small[1], left : left + small[0]] = np.asarray(image) / 127.5 - 1
+        left, top = (_INPUT - width) // 2, (_INPUT - height) // 2
+        square[0, top : top + height, left : left + width] = frame / np.float32(127.5) - 1
         self._model.set_tensor(self._input, square)
         self._model.invoke()
         logits = self._model.get_tensor(self._logits)[0, :, 0]
@@ -153,7 +167,7 @@ class FaceDetector:
         anchors = self._anchors[keep]
         points = np.concatenate([values[:, :1] + anchors, values[:, 2:] + anchors], axis=1)
         offset = np.array([left, top]) / _INPUT
-        stretch = np.array([width / small[0], height / small[1]]) * _INPUT
+        stretch = self.size / (width, height) * _INPUT
         points = (points - offset) * stretch
         size = values[:, 1] * stretch
         boxes = np.concatenate([points[:, 0] - size / 2, size], axis=1)
@@ -210,12 +224,77 @@ def box_overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return shared / np.maximum(union, 1e-9)
 
 
+class _Watch:
+    """Looks at some frames, and fills in between where nothing changed."""
+
+    def __init__(
+        self, detector: FaceDetector, tracker: _Tracker, times: np.ndarray, interval: float
+    ) -> None:
+        self._detector, self._tracker = detector, tracker
+        self._times, self._interval = times, interval
+        self._last: tuple[int, Detections] | None = None
+        self._skipped: list[tuple[int, np.ndarray]] = []
+
+    def look(self, row: int, frame: np.ndarray) -> None:
+        # A frame counts as due a little early, so that a steady rate keeps a steady stride.
+        due = self._last is None or (
+            self._times[row] - self._times[self._last[0]] > 0.98 * self._interval
+        )
+        if not due and row < len(self._times) - 1:
+            self._skipped.append((row, frame))
+            return
+        found = self._detector.detect(frame)
+        self._fill(row, found)
+        self._tracker.add(row, self._times[row], found)
+        self._last = (row, found)
+
+    def finish(self) -> None:
+        """Look at what was skipped last: there is no end to interpolate to."""
+        self._fill(None, None)
+
+    def _fill(self, row: int | None, found: Detections | None) -> None:
+        pairs = None if found is None or self._last is None else _pair(self._last[1], found)
+        for skipped, frame in self._skipped:
+            if pairs is None:
+                between = self._detector.detect(frame)
+            else:
+                start, end = self._times[self._last[0]], self._times[row]
+                share = (self._times[skipped] - start) / (end - start)
+                between = _mix(self._last[1], found, pairs, share)
+            self._tracker.add(skipped, self._times[skipped], between)
+        self._skipped.clear()
+
+
+def _pair(before: Detections, after: Detections) -> np.ndarray | None:
+    """For each face before, which one it is after; None if any came, left or jumped."""
+    if len(before.box) != len(after.box):
+        return None
+    if not len(before.box):
+        return np.empty(0, int)
+    overlap = box_overlap(before.box, after.box)
+    rows, columns = linear_sum_assignment(-overlap)
+    return columns if overlap[rows, columns].min() > _STEADY else None
+
+
+def _mix(before: Detections, after: Detections, pairs: np.ndarray, share: float) -> Detections:
+    def between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return a + share * (b[pairs] - a)
+
+    return Detections(
+        between(before.box, after.box),
+        between(before.point, after.point),
+        between(before.score, after.score),
+        interpolated=True,
+    )
+
+
 @dataclass
 class _Track:
     rows: list[int] = field(default_factory=list)
     boxes: list[np.ndarray] = field(default_factory=list)
     points: list[np.ndarray] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
+    interpolated: list[bool] = field(default_factory=list)
     last_time: float = 0.0
 
 
@@ -269,6 +348,7 @@ class _Tracker:
         track.boxes.append(found.box[index])
         track.points.append(found.point[index])
         track.scores.append(float(found.score[index]))
+        track.interpolated.append(found.interpolated)
         track.last_time = time
 
 
@@ -296,7 +376,8 @@ def _to_dataset(
         box[track.rows, face] = track.boxes
         point[track.rows, face] = track.points
         score[track.rows, face] = track.scores
-        status[track.rows, face] = schema.FACE_STATUS.index("detected")
+        how = (schema.FACE_STATUS.index("detected"), schema.FACE_STATUS.index("interpolated"))
+        status[track.rows, face] = np.where(track.interpolated, how[1], how[0])
     return schema.build_dataset(
         "face",
         {

@@ -59,7 +59,7 @@ EMOTION_COLORS = {
 }
 
 #: Why a row of the face group is as it is: the values of ``face_status``.
-FACE_STATUS = ("detected", "no_face", "unreadable_frame")
+FACE_STATUS = ("detected", "no_face", "unreadable_frame", "interpolated")
 
 DETECTOR_POINTS = ("right_eye", "left_eye", "nose_tip", "mouth", "right_ear", "left_ear")
 

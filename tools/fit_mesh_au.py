@@ -297,7 +297,7 @@ def population_offset(model: ActionUnitModel) -> tuple[np.ndarray, int]:
         found = {face: [] for face in faces["face"].values}
         for time, frame in clip.frames():
             row = faces.sel(time=time)
-            for face in np.flatnonzero(row["face_status"] == 0):
+            for face in np.flatnonzero(row["face_score"].notnull()):
                 box, point = row["face_box"].values[face], row["face_point"].values[face]
                 first, _ = mesh.locate(frame, Crop.from_detection(box, point))
                 points, _ = mesh.locate(frame, Crop.from_landmarks(first))
