@@ -6,6 +6,7 @@ from .clip import Clip as Clip
 from .clip import ClipError as ClipError
 from .clip import open_clip as open_clip
 from .clip import sample_clip as sample_clip
+from .dynamics import remove_baseline as remove_baseline
 from .dynamics import smooth as smooth
 from .emotion import estimate_emotion as estimate_emotion
 from .emotion import explain as explain

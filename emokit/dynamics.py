@@ -102,6 +102,103 @@ def smooth(
     return ds.assign(smoothed).assign_attrs(history=history)
 
 
+def remove_baseline(
+    aus: xr.Dataset,
+    *,
+    method: str | tuple[float, float] = "quiet",
+    reference: xr.Dataset | None = None,
+) -> xr.Dataset:
+    """Take a person's own resting face away from their action units.
+
+    Brows that sit high or lids that hang low are read as units that are always a little
+    there. What is there at rest is taken as the person's zero.
+
+    Parameters
+    ----------
+    aus : xarray.Dataset
+        With ``au (time, face, action_unit)``, from :func:`extract_action_units`.
+    method : {"quiet", "median"} or tuple of float
+        Which rows are rest. "quiet" takes the median of the fifth of the rows in which
+        the face moves least (the smallest sum over units); it needs some rest in the
+        clip. "median" takes the median of all rows, for clips that are mostly rest.
+        ``(start, end)`` takes the median from start to end, in seconds, where you know
+        that the face rests.
+    reference : xarray.Dataset, optional
+        Where rest is looked for, in place of `aus`: another clip of the same people,
+        with the same labels of faces and units.
+
+    Returns
+    -------
+    xarray.Dataset
+        As `aus`, with ``au`` less the baseline of each face and unit, at least 0. The
+        baselines are in the history. A face without a row of rest becomes NaN.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``au`` is missing, `method` is unknown, its interval is empty, or `reference`
+        lacks a face or a unit.
+
+    Notes
+    -----
+    Median subtraction is what OpenFace calls its dynamic models (Baltrušaitis, Mahmoud &
+    Robinson 2015, FERA). A person who smiles through the whole clip has the smile taken
+    away with it: look before you use it, and give a `reference` if you have one.
+
+    Examples
+    --------
+    >>> import numpy as np, emokit as ek
+    >>> au = np.array([0.3, 0.3, 0.3, 0.9, 0.3]).reshape(5, 1, 1)
+    >>> aus = ek.schema.build_dataset(
+    ...     "face", {"au": au},
+    ...     {"time": np.arange(5) / 10, "face": ["face_0"], "action_unit": ["AU02"]},
+    ...     history="[]")
+    >>> print(ek.remove_baseline(aus).au.values.ravel().round(2))
+    [0.  0.  0.  0.6 0. ]
+    """
+    validate(aus, group="face", requires=["au"], argument="aus")
+    source = aus if reference is None else reference
+    validate(source, group="face", requires=["au"], argument="reference")
+    for dim in ("face", "action_unit"):
+        missing = set(aus[dim].values) - set(source[dim].values)
+        if missing:
+            raise ValueError(f"reference lacks {dim} {', '.join(sorted(map(str, missing)))}")
+    au = source["au"].sel(face=aus["face"], action_unit=aus["action_unit"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a face that is never seen
+        baseline = _resting_rows(au, method).median("time")
+    history = extend_history(
+        "remove_baseline",
+        aus,
+        *([] if reference is None else [reference]),
+        method=method if isinstance(method, str) else list(method),
+        baseline={
+            str(face): np.round(baseline.sel(face=face).values, 4) for face in aus["face"].values
+        },
+    )
+    neutral = (aus["au"] - baseline).clip(0, 1).astype(aus["au"].dtype)
+    return aus.assign(au=neutral.assign_attrs(aus["au"].attrs)).assign_attrs(history=history)
+
+
+def _resting_rows(au: xr.DataArray, method: str | tuple[float, float]) -> xr.DataArray:
+    """`au` where a face rests, NaN elsewhere."""
+    if method == "median":
+        return au
+    if method == "quiet":
+        movement = au.sum("action_unit", skipna=False)
+        return au.where(movement <= movement.quantile(0.2, "time"))
+    if isinstance(method, str):
+        raise ValueError(f"method must be quiet, median or (start, end); got {method!r}")
+    try:
+        start, end = (float(value) for value in method)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"method must be quiet, median or (start, end); got {method!r}") from error
+    part = au.sel(time=slice(start, end))
+    if not part.sizes["time"]:
+        raise ValueError(f"method must be an interval with rows in it; {start} to {end} s has none")
+    return part
+
+
 def _smooth_columns(
     time: np.ndarray, values: np.ndarray, window: float, max_gap: float, method: object
 ) -> np.ndarray:

@@ -145,7 +145,7 @@ def read_face_model(path: Path) -> tuple[FaceModel, np.ndarray]:
         np.stack([_read_obj(p) - neutral for p in people]),
         np.stack([_read_obj(s) - neutral for s in shapes]),
         [s.stem for s in shapes],
-    ), np.array(settings["idxs_to_landmark"] if "idxs_to_landmark" in settings else settings["68"])
+    ), np.array(settings["idx_to_landmark_verts"])
 
 
 def _read_obj(path: Path) -> np.ndarray:

@@ -1,0 +1,66 @@
+"""The scripts that write what ships."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+TOOLS = Path(__file__).parents[1] / "tools"
+
+
+@pytest.fixture(scope="module")
+def fit_mesh_au():
+    spec = importlib.util.spec_from_file_location("fit_mesh_au", TOOLS / "fit_mesh_au.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_reads_a_checkout_of_the_face_model(fit_mesh_au, tmp_path):
+    folder = tmp_path / "FaceXModel"
+    folder.mkdir()
+
+    def write(name, points):
+        lines = [f"v {x} {y} {z}" for x, y, z in points] + ["vt 0 0", "f 1/1 2/1 3/1"]
+        (folder / f"{name}.obj").write_text("\n".join(lines))
+
+    neutral = np.arange(30.0).reshape(10, 3)
+    write("generic_neutral_mesh", neutral)
+    write("identity000", neutral + 1)
+    write("identity001", neutral + 2)
+    write("jawOpen", neutral - (0, 3, 0))
+    landmarks = list(range(10)) * 7
+    (folder / "vertex_indices.json").write_text(json.dumps({"idx_to_landmark_verts": landmarks}))
+    model, found = fit_mesh_au.read_face_model(tmp_path)
+    np.testing.assert_array_equal(model.neutral, neutral)
+    np.testing.assert_array_equal(model.identity.mean((1, 2)), [1, 2])
+    assert model.names == ["jawOpen"]
+    np.testing.assert_array_equal(model.expression[0, :, 1], -3)
+    assert list(found) == landmarks
+
+
+def test_shipped_read_out_recovers_units_of_held_out_faces(fit_mesh_au):
+    """Draw new synthetic people from the face model, where it is, and read their units."""
+    path = Path(__file__).parents[2] / "shared" / "face_model" / "ict_facekit_light.npz"
+    if not path.is_file():
+        pytest.skip("the face model is not beside the repository")
+    model, landmarks = fit_mesh_au.read_face_model(path)
+    canonical = fit_mesh_au.read_canonical_face()
+    match = fit_mesh_au.match_vertices(model, landmarks, canonical)
+    simulator = fit_mesh_au.Simulator(model, match, canonical)
+    moved, truth = simulator.draw(600, np.random.default_rng(7))
+    reader = fit_mesh_au.ActionUnitModel()
+    read = moved @ reader._coefficient + reader._intercept
+    r = {
+        unit: np.corrcoef(read[:, i], truth[:, i])[0, 1]
+        for i, unit in enumerate(reader.units)
+        if truth[:, i].any()
+    }
+    for unit in ("AU01", "AU02", "AU04", "AU09", "AU10", "AU12", "AU14", "AU26"):
+        assert r[unit] > 0.85
+    resting = truth.sum(1) == 0
+    assert np.abs(read[resting].mean(0))[np.array(reader.units) != "AU25"].max() < 0.1
