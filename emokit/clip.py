@@ -327,7 +327,9 @@ class _FileClip(Clip):
         self.duration = length
         if not self.has_video:
             if video is not None and not self.has_audio:
-                raise ClipError(f"{path.name} announces a picture but holds no frame")
+                raise ClipError(
+                    f"{path.name} announces a picture, but holds no frame that has a time"
+                )
             return
         self._read_first_frame()
         if len(self.frame_times) + hidden < 0.98 * announced:
@@ -369,11 +371,11 @@ class _FileClip(Clip):
         if None in pts:
             # Containers such as AVI leave timestamps to the decoder.
             with self._open() as container:
-                frames = container.decode(_threaded(_picture_stream(container)))
-                pts = [frame.pts for frame in frames if frame.pts is not None]
+                stream = _threaded(_picture_stream(container))
+                pts = [frame.pts for frame in _decode(container, stream)]
             keys = []
-        pts = np.unique(np.array(pts, dtype=np.int64))
-        return pts, np.array(keys, dtype=np.int64), time_base, hidden
+        pts, keys = (np.unique(np.array(each, dtype=np.int64)) for each in (pts, keys))
+        return pts, keys, time_base, hidden
 
     def _read_first_frame(self) -> None:
         first = next(self._read(np.arange(len(self.frame_times))), None)
@@ -388,33 +390,43 @@ class _FileClip(Clip):
         wanted = self._pts[indices]
         with self._open() as container:
             stream = _threaded(_picture_stream(container))
-            position, at = 0, None
-            while position < len(wanted):
-                key = self._key_frame_to_seek(wanted[position], at)
+            for key, start, stop in self._runs(wanted):
+                position = start
                 if key is not None:
-                    container.seek(int(key), stream=stream)
+                    container.seek(key, stream=stream)
+                landed = key is None
                 for frame in _decode(container, stream):
                     at = frame.pts
-                    # What lies before could not be decoded: stages mark those rows.
-                    position = int(np.searchsorted(wanted, at))
-                    if position < len(wanted) and wanted[position] == at:
+                    if not landed and at > wanted[position]:
+                        # Containers without an index may land anywhere; read through instead.
+                        self._key_pts = self._key_pts[:0]
+                        yield from self._read(indices[position:], fit)
+                        return
+                    landed = True
+                    # What is passed over could not be decoded: stages mark those rows.
+                    position = max(position, int(np.searchsorted(wanted[:stop], at)))
+                    if position < stop and wanted[position] == at:
                         yield float(self.frame_times[indices[position]]), _upright(frame, fit)
                         position += 1
-                    if position < len(wanted) and self._key_frame_to_seek(wanted[position], at):
+                    if position == stop:
                         break
-                else:
-                    return
 
-    def _key_frame_to_seek(self, target: int, at: int | None) -> int | None:
-        """Key frame to jump to on the way to `target`, if it saves decoding a second or more."""
+    def _runs(self, wanted: np.ndarray) -> Iterator[tuple[int | None, int, int]]:
+        """Parts of `wanted` worth reading on their own: key frame to jump to, start, stop.
+
+        A jump is worth it where it saves decoding a second or more.
+        """
         if not len(self._key_pts):
-            return None
-        before = self._key_pts[self._key_pts <= target]
-        if not len(before):
-            return None
-        start = self._pts[0] if at is None else at
-        saved = (before[-1] - start) * self._time_base
-        return int(before[-1]) if saved > 1 else None
+            yield None, 0, len(wanted)
+            return
+        nearest = np.searchsorted(self._key_pts, wanted, side="right") - 1
+        keys = np.where(nearest >= 0, self._key_pts[nearest], self._pts[0])
+        saved = (keys - np.r_[self._pts[0], wanted[:-1]]) * float(self._time_base)
+        starts = np.flatnonzero(saved > 1)
+        if not len(starts) or starts[0] > 0:
+            starts = np.r_[0, starts]
+        for start, stop in zip(starts, np.r_[starts[1:], len(wanted)], strict=True):
+            yield (int(keys[start]) if saved[start] > 1 else None), int(start), int(stop)
 
     def audio(self, rate: int = 16000) -> xr.DataArray:
         if not self.has_audio:

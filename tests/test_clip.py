@@ -91,6 +91,24 @@ class TestTimes:
         for time, frame in clip.frames(times=wanted):
             assert np.array_equal(frame, through[time])
 
+    def test_a_container_that_cannot_seek_still_gives_every_frame(self, tmp_path):
+        """MPEG-TS has no index: a jump may land behind the frame that was asked for."""
+        with av.open(str(ek.sample_clip().path)) as source:
+            path = tmp_path / "stream.ts"
+            with av.open(str(path), "w") as output:
+                stream = source.streams.video[0]
+                copy = output.add_stream_from_template(stream)
+                for packet in source.demux(stream):
+                    if packet.dts is not None:
+                        packet.stream = copy
+                        output.mux(packet)
+        clip = ek.open_clip(path)
+        wanted = clip.frame_times[[5, 200, 201, 460]]
+        through = dict(clip.frames())
+        jumped = dict(clip.frames(times=wanted))
+        assert list(jumped) == list(wanted)
+        assert all(np.array_equal(jumped[time], through[time]) for time in wanted)
+
     @pytest.mark.parametrize("wrong", [{"times": [-1]}, {"times": [99]}, {"fps": 0}, {"fps": -3}])
     def test_impossible_requests_are_named(self, wrong):
         with pytest.raises(ValueError, match=r"times must|fps must"):
