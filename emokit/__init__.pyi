@@ -19,4 +19,5 @@ from .pipeline import save as save
 from .plot import plot as plot
 from .prosody import estimate_vocal_affect as estimate_vocal_affect
 from .prosody import extract_prosody as extract_prosody
+from .readers import read_action_units as read_action_units
 from .widgets import play as play

@@ -1,4 +1,4 @@
-"""Command line: ``python -m emokit demo`` and ``python -m emokit assets``."""
+"""Command line: ``python -m emokit demo`` and ``python -m emokit assets [seed DIR]``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import emokit as ek
+from emokit import pyfeat
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,16 +19,34 @@ def main(arguments: list[str] | None = None) -> int:
     demo = commands.add_parser("demo", help="analyse a clip and write what there is to see")
     demo.add_argument("clip", nargs="?", help="a video; the sample clip by default")
     demo.add_argument("--out", type=Path, default=Path("demo"), help="folder (default: demo)")
-    commands.add_parser("assets", help="list the model files: where they are or come from")
+    assets = commands.add_parser("assets", help="list the model files, or place them by hand")
+    actions = assets.add_subparsers(dest="action")
+    seed = actions.add_parser("seed", help="put files brought by hand in their places")
+    seed.add_argument("folder", type=Path, help="folder that holds them, itself or below")
     options = parser.parse_args(arguments)
     try:
+        if options.command == "assets" and options.action == "seed":
+            return _seed(options.folder)
         if options.command == "assets":
-            print(ek.assets.describe())
+            print(ek.assets.describe(), pyfeat.describe(), sep="\n\n")
         else:
             _demo(options.clip, options.out)
     except (ek.ClipError, ek.AssetError) as error:
         print(f"emokit: {error}", file=sys.stderr)
         return 1
+    return 0
+
+
+def _seed(folder: Path) -> int:
+    if not folder.is_dir():
+        print(f"emokit: there is no folder {folder}", file=sys.stderr)
+        return 1
+    placed = [*ek.assets.seed(folder), *filter(None, [pyfeat.seed_weights(folder)])]
+    if not placed:
+        wanted = [*(asset.filename for asset in ek.assets.ASSETS.values()), pyfeat.WEIGHTS]
+        print(f"emokit: {folder} holds none of {', '.join(wanted)}", file=sys.stderr)
+        return 1
+    print(*placed, sep="\n")
     return 0
 
 

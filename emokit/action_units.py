@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict, deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pooch
 import xarray as xr
 from tqdm.auto import tqdm
 
-from . import assets, schema
+from . import assets, pyfeat, schema
 from .clip import Clip, read_ahead
 from .mesh import DATA, ActionUnitModel, Crop, Eyes, FaceMesh
+
+logger = logging.getLogger(__name__)
+
+MODELS = ("mesh", "py-feat", "auto")
 
 #: Longest time (seconds) over which a crop may follow from the landmarks before.
 _FOLLOW = 0.2
@@ -30,6 +36,9 @@ def extract_action_units(
     *,
     model: str = "mesh",
     landmarks: bool = False,
+    weights: str | Path | None = None,
+    device: str = "auto",
+    batch_size: int = 16,
     progress: bool = True,
 ) -> xr.Dataset:
     """Read the intensity of facial action units from every tracked face.
@@ -40,11 +49,24 @@ def extract_action_units(
         The clip in which `faces` were found.
     faces : xarray.Dataset
         What :func:`detect_faces` returned, or a selection of its rows and tracks.
-    model : {"mesh"}
+    model : {"mesh", "py-feat", "auto"}
         ``"mesh"`` is built in: MediaPipe's face mesh, and a linear read-out fitted on
-        synthetic faces.
+        synthetic faces. ``"py-feat"`` is py-feat's multitask network, whose weights (182 MB,
+        for non-commercial research) are fetched on first use; it takes some 0.4 s a face on
+        two cores, and wants a GPU for more than a minute of video. ``"auto"`` takes py-feat
+        where its weights are on the machine, else the mesh, and says which in the log and
+        in the history.
     landmarks : bool
-        Keep the 468 landmarks of every face too (6 kB a row).
+        Keep the 468 landmarks of every face too (6 kB a row); py-feat's mesh has 478, the
+        last ten on the irises.
+    weights : str or pathlib.Path, optional
+        py-feat only: a file of weights, instead of what ``FEAT_MULTITASK_WEIGHTS`` names or
+        py-feat's cache holds.
+    device : {"auto", "cpu", "cuda", "mps"}
+        py-feat only: where the network runs. ``"auto"`` takes CUDA (in mixed precision),
+        else Apple's MPS, else the CPU; ``"cuda:1"`` names one of several.
+    batch_size : int
+        py-feat only: faces a run of the network. It changes speed and memory, no result.
     progress : bool
         Show a progress bar.
 
@@ -52,19 +74,28 @@ def extract_action_units(
     -------
     xarray.Dataset
         ``au (time, face, action_unit)``, intensities in 0 to 1 (0 neutral, 1 as strong as
-        the unit gets), ``eye_opening`` (height of the lid opening over the eye's width) and
+        the unit gets), ``eye_opening`` (height of the lid opening over the eye's width),
+        ``head_pose (time, face, angle)`` in degrees (up, to the person's right, tilted to
+        the person's right; against the mesh's canonical face, so that a person's own
+        zero may be some degrees off) and
         ``mesh_score (time, face)`` in 0 to 1, on the coordinates of `faces`; NaN where
         there is no face or the mesh finds none. With `landmarks`, also
         ``landmark_position (time, face, landmark, space)`` in pixels of the upright frame.
+
+        With py-feat, ``au`` (the network's probability that the unit is shown),
+        ``emotion_probability``, ``valence``, ``arousal``, ``head_pose`` and
+        ``gaze (time, face, angle)`` in degrees, all of them the network's own. Emotions by
+        the prototypes come from :func:`estimate_emotion` with either model.
 
     Raises
     ------
     ClipError
         If the clip has no picture.
     ValueError
-        If `faces` lacks boxes, or its times are not frames of the clip.
+        If `faces` lacks boxes, or its times are not frames of the clip; if there is no
+        such model or device.
     AssetError
-        If the file of the mesh network cannot be had.
+        If the file of a network cannot be had; says what to place where.
 
     Notes
     -----
@@ -74,10 +105,16 @@ def extract_action_units(
     AU07 and AU43 come from the lids in the outline that the iris network (Ablavatski et
     al. 2020) draws, AU25 from the gap between the lips.
 
-    What it does not see: wrinkles, bulges and colour, hence weak AU06, AU09 and AU14.
+    What the mesh does not see: wrinkles, bulges and colour, hence weak AU06, AU09 and AU14.
     Brows that sit high or low, and narrow or wide eyes, are taken for AU01, AU04, AU05 or
     AU07 until the person's own rest is known. Beyond about 30° away from the camera, and
     under a hand, the mesh guesses.
+
+    py-feat's network is a ConvNeXt V2 (tiny) with heads for units, emotions, affect, gaze,
+    pose and mesh (py-feat 2, ``feat.multitask``). It sees the crop that py-feat's own
+    function cuts around emokit's box. Angles have py-feat's signs: up, to the person's
+    right, tilted to the person's right. Its units are probabilities, not intensities: 0.9
+    is surely shown, not strongly shown.
 
     Examples
     --------
@@ -90,25 +127,47 @@ def extract_action_units(
     """
     if not isinstance(clip, Clip):
         raise TypeError(f"clip must be a Clip, as ek.open_clip returns; got {type(clip).__name__}")
-    if model != "mesh":
-        raise ValueError(f"model must be 'mesh'; got {model!r}")
+    if model not in MODELS:
+        raise ValueError(f"model must be one of {', '.join(map(repr, MODELS))}; got {model!r}")
+    if weights is not None and model == "mesh":
+        raise ValueError("weights are for model='py-feat' or 'auto'; model='mesh' takes none")
     schema.validate(faces, group="face", requires=["face_box"], argument="faces")
     times = faces["time"].values
     if not np.array_equal(clip.select_times(times=times), times):
         raise ValueError(f"faces holds times that are not frames of {clip.name}")
+    if _choose(model, weights) == "py-feat":
+        return pyfeat.read_faces(
+            clip,
+            faces,
+            weights=weights,
+            device=device,
+            batch_size=batch_size,
+            landmarks=landmarks,
+            asked=model,
+            progress=progress,
+        )
 
+    return _read_mesh(clip, faces, landmarks=landmarks, asked=model, progress=progress)
+
+
+def _read_mesh(
+    clip: Clip, faces: xr.Dataset, *, landmarks: bool, asked: str, progress: bool
+) -> xr.Dataset:
+    """The built-in model on every tracked face."""
+    times = faces["time"].values
     reader, follower, eyes = ActionUnitModel(), _Follower(faces), Eyes()
     shape = (len(times), faces.sizes["face"])
     au = np.full((*shape, len(reader.units)), np.nan, np.float32)
     score = np.full(shape, np.nan, np.float32)
     lids = np.full((*shape, 2), np.nan, np.float32)
+    pose = np.full((*shape, 3), np.nan, np.float32)
     kept = np.full((*shape, 468, 3), np.nan, np.float32) if landmarks else None
     found: list[tuple[int, int, np.ndarray]] = []
 
     def read_found() -> None:
         if found:
             rows, tracks, points = zip(*found, strict=True)
-            au[rows, tracks] = reader.read(np.stack(points), lids[rows, tracks])
+            au[rows, tracks], pose[rows, tracks] = reader.read(np.stack(points), lids[rows, tracks])
             found.clear()
 
     # The eyes of one frame are looked at while the mesh is laid on the next.
@@ -138,7 +197,12 @@ def extract_action_units(
         see(waiting=0)
         read_found()
 
-    variables = {"au": au, "eye_opening": lids.sum(-1).clip(0), "mesh_score": score}
+    variables = {
+        "au": au,
+        "eye_opening": lids.sum(-1).clip(0),
+        "head_pose": pose,
+        "mesh_score": score,
+    }
     coords = {"time": times, "face": faces["face"].values, "action_unit": reader.units}
     if kept is not None:
         variables["landmark_position"] = kept
@@ -153,9 +217,20 @@ def extract_action_units(
             "read_out": "mesh_au.npz",
             "read_out_sha256": pooch.file_hash(str(DATA / "mesh_au.npz")),
         },
-        parameters={"model": model},
+        parameters={"model": asked, "used": "mesh"},
     )
     return schema.build_dataset("face", variables, coords, history=history)
+
+
+def _choose(model: str, weights: str | Path | None) -> str:
+    if model != "auto":
+        return model
+    found = pyfeat.find_weights(weights)
+    if found is None:
+        logger.info("model='auto': the mesh, as the weights of py-feat are not on this machine")
+        return "mesh"
+    logger.info("model='auto': py-feat, with the weights %s", found)
+    return "py-feat"
 
 
 class _Follower:

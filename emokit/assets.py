@@ -212,6 +212,53 @@ def describe() -> str:
     return "\n".join(lines)
 
 
+def seed(folder: str | Path) -> list[Path]:
+    """Put model files that were brought by hand where :func:`fetch` looks.
+
+    Parameters
+    ----------
+    folder : str or pathlib.Path
+        Searched with its subfolders for files of the pinned names; those with a wrong
+        hash are left out.
+
+    Returns
+    -------
+    list of pathlib.Path
+        Where the files now are.
+
+    Raises
+    ------
+    ValueError
+        If there is no such folder.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise ValueError(f"folder must be a folder that exists; there is no {folder}")
+    placed = []
+    for asset in ASSETS.values():
+        found = next((p for p in folder.rglob(asset.filename) if _is_right(p, asset)), None)
+        if found is not None:
+            target = cache_folder() / asset.filename
+            if not _is_right(target, asset):
+                place(found, target)
+            placed.append(target)
+    return placed
+
+
+def place(source: Path, target: Path) -> None:
+    """Copy a file so that no half of it is ever seen under its name."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".partial-", dir=target.parent)
+    os.close(handle)
+    partial = Path(name)
+    try:
+        shutil.copyfile(source, partial)
+        partial.chmod(0o644)  # mkstemp makes files that only their owner may read
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 class _SourceError(Exception):
     """One source did not give the file."""
 

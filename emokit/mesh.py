@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy.spatial.transform import Rotation
 
 from . import assets
 
@@ -148,7 +149,7 @@ STABLE = np.array(
 )
 
 
-def align(landmarks: np.ndarray, reference: np.ndarray) -> np.ndarray:
+def align(landmarks: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Turn, scale and shift faces so that their stable landmarks lie on the reference's.
 
     Parameters
@@ -159,8 +160,10 @@ def align(landmarks: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    numpy.ndarray, shape (n, 468, 3)
+    aligned : numpy.ndarray, shape (n, 468, 3)
         In the units of `reference`.
+    turn : numpy.ndarray, shape (n, 3, 3)
+        Rotation that took each face from the reference's pose to its own.
 
     Notes
     -----
@@ -170,11 +173,14 @@ def align(landmarks: np.ndarray, reference: np.ndarray) -> np.ndarray:
     origin = stable.mean(1, keepdims=True)
     stable, centre = stable - origin, target.mean(0)
     u, scales, vt = np.linalg.svd(np.einsum("nki,kj->nij", stable, target - centre))
-    scales[:, 2] *= np.sign(np.linalg.det(u @ vt))
-    u[:, :, 2] *= np.sign(np.linalg.det(u @ vt))[:, None]
+    # A face is not its mirror image: where that would fit better, the last axis turns.
+    mirrored = np.sign(np.linalg.det(u @ vt))
+    scales[:, 2] *= mirrored
+    u[:, :, 2] *= mirrored[:, None]
+    turn = u @ vt
     size = scales.sum(1) / np.einsum("nki,nki->n", stable, stable)
-    turned = np.einsum("nki,nij,njl->nkl", landmarks - origin, u, vt, optimize=True)
-    return size[:, None, None] * turned + centre
+    aligned = np.einsum("nki,nij->nkj", landmarks - origin, turn)
+    return size[:, None, None] * aligned + centre, turn
 
 
 def lip_gap(aligned: np.ndarray) -> np.ndarray:
@@ -207,29 +213,33 @@ class ActionUnitModel:
             self._intercept = data["intercept"].astype(np.float64)
             self._offset = data["offset"].astype(np.float64)
 
-    def raw(self, landmarks: np.ndarray) -> np.ndarray:
-        """Units (n, n_units) before the population offset and without bounds."""
-        aligned = align(landmarks * (1, -1, -1), self._reference)
+    def raw(self, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Units (n, n_units) before the population offset and without bounds, and turns."""
+        aligned, turn = align(landmarks * (1, -1, -1), self._reference)
         moved = (aligned - self._reference).reshape(len(aligned), -1)
         values = moved @ self._coefficient + self._intercept
         part = (lip_gap(aligned) - self.LIPS_PART) / (self.LIPS_WIDE - self.LIPS_PART)
         values[:, self.units.index("AU25")] = part
-        return values
+        return values, turn
 
-    def read(self, landmarks: np.ndarray, lids: np.ndarray) -> np.ndarray:
-        """Intensities (n, n_units) in 0 to 1.
+    def read(self, landmarks: np.ndarray, lids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Intensities (n, n_units) in 0 to 1, and pitch, yaw and roll (n, 3) in degrees.
 
         Of landmarks (n, 468, 3) in pixels; the lids' units of what :class:`Eyes` measures
         (n, 2), because lids hardly move in the mesh.
         """
-        values = (self.raw(landmarks) - self._offset).clip(0, 1)
+        values, turn = self.raw(landmarks)
+        values = (values - self._offset).clip(0, 1)
         opening, lower = lids.sum(1), lids[:, 1]
         closed = _ramp(opening, *self.CLOSED)
         values[:, self.units.index("AU43")] = closed
         # Closing moves the lower lid as well, so a closed eye says nothing of AU07.
         values[:, self.units.index("AU07")] = _ramp(lower, *self.LOWER_LID_UP) * (1 - closed)
         values[:, self.units.index("AU05")] = _ramp(opening, *self.RAISED)
-        return values
+        yaw, pitch, roll = Rotation.from_matrix(turn).as_euler("YXZ", degrees=True).T
+        # Turned about axes to the viewer's right, up and towards the viewer; the angles
+        # reported are up, to the person's right and tilted to the person's right.
+        return values, np.stack([-pitch, -yaw, roll], axis=1)
 
 
 def _ramp(value: np.ndarray, start: float, end: float) -> np.ndarray:

@@ -26,6 +26,9 @@ def analyze(
     fps: float | None = None,
     max_faces: int | None = None,
     model: str = "mesh",
+    weights: str | Path | None = None,
+    device: str = "auto",
+    batch_size: int = 16,
     progress: bool = True,
 ) -> xr.DataTree:
     """Analyse the faces and the voice of a clip, and fuse what they display.
@@ -36,8 +39,11 @@ def analyze(
         A clip, or what :func:`open_clip` takes.
     fps, max_faces
         As in :func:`detect_faces`.
-    model
-        As in :func:`extract_action_units`.
+    model, weights, device, batch_size
+        As in :func:`extract_action_units`. With py-feat the face's emotions, valence and
+        arousal are the network's own; ``unit_presence``, which :func:`explain` needs, is
+        left out, for the units do not explain them. To have emotions by the prototypes
+        from the same units: ``ek.estimate_emotion(result["face"].to_dataset())``.
     progress : bool
         Show progress bars.
 
@@ -70,9 +76,18 @@ def analyze(
     groups, readings = {}, {}
     if clip.has_video:
         faces = detect_faces(clip, fps=fps, max_faces=max_faces, progress=progress)
-        aus = extract_action_units(clip, faces, model=model, progress=progress)
-        emotion = estimate_emotion(aus)
-        groups["face"] = _merge(faces, aus, emotion)
+        aus = extract_action_units(
+            clip,
+            faces,
+            model=model,
+            weights=weights,
+            device=device,
+            batch_size=batch_size,
+            progress=progress,
+        )
+        # What a network read off the face itself stands before what its units suggest.
+        emotion = [] if "emotion_probability" in aus else [estimate_emotion(aus)]
+        groups["face"] = _merge(faces, aus, *emotion)
         readings["face"] = groups["face"]
     if clip.has_audio:
         prosody = extract_prosody(clip, progress=progress)

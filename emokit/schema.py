@@ -98,7 +98,16 @@ FACE = {
     ),
     "mesh_score": Variable(_TF, "1", "the mesh network's belief that it sees a face", 0, 1),
     "eye_opening": Variable(_TF, "1", "height of the lid opening over the eye's width", 0),
+    "head_pose": Variable(
+        (*_TF, "angle"), "degree", "head turned up, to the person's right, tilted to that side"
+    ),
+    "gaze": Variable(
+        (*_TF, "angle"), "degree", "looking up, to the person's right; eyes have no roll: NaN"
+    ),
     "au": Variable((*_TF, "action_unit"), "1", "intensity of the action unit", 0, 1),
+    "au_presence": Variable(
+        (*_TF, "action_unit"), "1", "whether the model calls the action unit present", 0, 1
+    ),
     "unit_presence": Variable(
         (*_TF, "action_unit"), "1", "how surely a unit counts as shown, as emotion reads it", 0, 1
     ),
@@ -147,6 +156,7 @@ LABELS = {
     "space": ("x", "y", "z"),
     "plane": ("x", "y"),
     "point": DETECTOR_POINTS,
+    "angle": ("pitch", "yaw", "roll"),
 }
 
 

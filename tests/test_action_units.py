@@ -2,6 +2,8 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
+from scipy.spatial.transform import Rotation
 
 import emokit as ek
 from emokit.mesh import ActionUnitModel, Crop, align
@@ -64,14 +66,38 @@ def test_speech_parts_the_lips(real_clips):
 def test_turned_picture_gives_the_same_units(feat_data):
     """A crop is laid level with the eyes, so that a tilted head reads like a straight one."""
     _, frame = next(ek.open_clip(feat_data / "0-f15-hao-ph.jpg").frames())
-    from PIL import Image
-
     turned = np.asarray(Image.fromarray(frame).rotate(25, Image.Resampling.BICUBIC))
     straight, tilted = (
         read(ek.Clip.from_frames(f[None], [0.0]))["au"].values.ravel() for f in (frame, turned)
     )
     assert np.abs(straight - tilted).max() < 0.25
     assert np.abs(straight - tilted).mean() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("axis", "degrees", "expected"),
+    [("x", 20, (-20, 0, 0)), ("y", 20, (0, -20, 0)), ("z", 20, (0, 0, 20))],
+)
+def test_head_pose_of_a_turned_reference(axis, degrees, expected):
+    """About x by the right hand: the nose goes down. About y: to the viewer's right."""
+    model = ActionUnitModel()
+    turn = Rotation.from_euler(axis, degrees, degrees=True).as_matrix()
+    turned = model._reference @ turn.T * (1, -1, -1)
+    _, pose = model.read(turned[None], np.array([[0.15, 0.09]]))
+    np.testing.assert_allclose(pose[0], expected, atol=1e-6)
+
+
+def test_head_pose_of_a_turned_photograph(feat_data):
+    """Turned counter-clockwise, the top of the head moves to the person's right."""
+    _, frame = next(ek.open_clip(feat_data / "0-f15-hao-ph.jpg").frames())
+    turned = np.asarray(Image.fromarray(frame).rotate(20, Image.Resampling.BICUBIC))
+    straight, tilted = (
+        read(ek.Clip.from_frames(f[None], [0.0]))["head_pose"].squeeze() for f in (frame, turned)
+    )
+    assert list(straight["angle"].values) == ["pitch", "yaw", "roll"]
+    np.testing.assert_allclose((tilted - straight).values, [0, 0, 20], atol=3)
+    mirrored = read(ek.Clip.from_frames(turned[None, :, ::-1], [0.0]))["head_pose"].squeeze()
+    np.testing.assert_allclose(mirrored.sel(angle="roll"), -tilted.sel(angle="roll"), atol=3)
 
 
 def test_landmarks_on_request(feat_data):
@@ -136,7 +162,9 @@ class TestGeometry:
         turn, _ = np.linalg.qr(self.rng.normal(size=(3, 3)))
         turn *= np.sign(np.linalg.det(turn))
         moved = 2.5 * reference @ turn.T + (3, -1, 7)
-        np.testing.assert_allclose(align(moved[None], reference)[0], reference, atol=1e-9)
+        aligned, found = align(moved[None], reference)
+        np.testing.assert_allclose(aligned[0], reference, atol=1e-9)
+        np.testing.assert_allclose(found[0], turn, atol=1e-9)
 
     def test_crop_returns_points_to_where_they_were(self):
         frame = np.zeros((200, 300, 3), np.uint8)
@@ -162,5 +190,5 @@ class TestGeometry:
     def test_reference_face_reads_zero(self):
         model = ActionUnitModel()
         neutral = model._reference[None] * (1, -1, -1)
-        raw = model.raw(neutral)[0]
+        raw = model.raw(neutral)[0][0]
         assert raw.max() < 0.1

@@ -25,7 +25,9 @@ ALLOWED = {
     "assets": {"schema"},
     "mesh": BASE,
     **dict.fromkeys(STAGES, BASE),
-    "action_units": BASE | {"mesh"},
+    "pyfeat": BASE,
+    "readers": BASE,
+    "action_units": BASE | {"mesh", "pyfeat"},
     "pipeline": BASE | STAGES,
     "plot": {"schema", "clip"},
     "widgets": {"schema", "clip"},
@@ -36,6 +38,7 @@ CORE = [
     "anywidget",
     "av",
     "h5netcdf",
+    "huggingface-hub",
     "ipywidgets",
     "jupyterlab",
     "lazy-loader",
@@ -43,6 +46,7 @@ CORE = [
     "matplotlib",
     "moviepy",
     "numpy",
+    "pandas",
     "pillow",
     "pooch",
     "py-feat",
@@ -62,6 +66,7 @@ DISTRIBUTIONS = {
     "lazy_loader": "lazy-loader",
     "silero_vad": "silero-vad",
     "feat": "py-feat",
+    "huggingface_hub": "huggingface-hub",
 }
 
 

@@ -210,7 +210,7 @@ class Simulator:
         points = self.reference + np.tensordot(people, self.identity, 1)
         points += np.tensordot(weights, self.expression, 1)
         points = np.einsum("nkj,nij->nki", points, self._bends(n, rng)) + self._errors(n, rng)
-        moved = align(points, self.reference) - self.reference
+        moved = align(points, self.reference)[0] - self.reference
         return moved.reshape(n, -1).astype(np.float32), au
 
     def _bends(self, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -302,7 +302,7 @@ def population_offset(model: ActionUnitModel) -> tuple[np.ndarray, int]:
                 first, _ = mesh.locate(frame, Crop.from_detection(box, point))
                 points, _ = mesh.locate(frame, Crop.from_landmarks(first))
                 found[faces["face"].values[face]].append(points)
-        people += [np.median(model.raw(np.stack(p)), axis=0) for p in found.values() if p]
+        people += [np.median(model.raw(np.stack(p))[0], axis=0) for p in found.values() if p]
     return np.percentile(people, 30, axis=0), len(people)
 
 

@@ -1,0 +1,503 @@
+"""py-feat's multitask network on emokit's own boxes; the only module that imports feat."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+from tqdm.auto import tqdm
+
+from . import assets, schema
+from .assets import AssetError
+from .clip import Clip, read_ahead
+
+if TYPE_CHECKING:
+    import torch
+    from feat.multitask.inference import MultitaskModel, MultitaskOutput
+
+#: The published weights. feat names them too, but importing it takes seconds, and these
+#: are needed to look whether that is worth while.
+REPOSITORY = "py-feat/face_multitask_v2"
+WEIGHTS = "face_multitask_v28.safetensors"
+
+LICENCE = (
+    "py-feat's multitask weights are offered for non-commercial research only: they derive "
+    "from parts under CC BY-NC 4.0 and from data sets with terms of their own. "
+    "LICENSES/PYFEAT-V2.md in py-feat's package says which."
+)
+
+#: What the network calls the emotions.
+_EMOTIONS = {
+    "Anger": "anger",
+    "Disgust": "disgust",
+    "Fear": "fear",
+    "Happy": "happiness",
+    "Sad": "sadness",
+    "Surprise": "surprise",
+    "Neutral": "neutral",
+    "Contempt": "contempt",
+}
+
+_POINTS = 478
+
+#: Seconds for the hub to answer; less than the 5 s in which a search that finds nothing ends.
+_PROBE = 4
+
+
+def read_faces(
+    clip: Clip,
+    faces: xr.Dataset,
+    *,
+    weights: str | Path | None = None,
+    device: str = "auto",
+    batch_size: int = 16,
+    landmarks: bool = False,
+    asked: str = "py-feat",
+    progress: bool = True,
+) -> xr.Dataset:
+    """Run py-feat's multitask network on every tracked face of a clip.
+
+    :func:`extract_action_units` documents it under ``model="py-feat"``, and checks `clip`
+    and `faces`; `asked` is the `model` it was called with.
+    """
+    if not (isinstance(batch_size, int | np.integer) and batch_size > 0):
+        raise ValueError(f"batch_size must be a positive whole number; got {batch_size!r}")
+    path = fetch_weights(weights, progress=progress)
+    show_licence()
+    network = _load(str(path), path.stat().st_mtime_ns, _choose_device(device))
+    times, shape = faces["time"].values, (faces.sizes["time"], faces.sizes["face"])
+    emotions = _emotion_order(network.emotion_names)
+
+    def empty(*size: int) -> np.ndarray:
+        return np.full((*shape, *size), np.nan, np.float32)
+
+    variables = {
+        "au": empty(len(network.au_names)),
+        "emotion_probability": empty(len(emotions)),
+        "valence": empty(),
+        "arousal": empty(),
+        "gaze": empty(3),
+        "head_pose": empty(3),
+    }
+    if landmarks:
+        variables["landmark_position"] = empty(_POINTS, 3)
+    bar = tqdm(total=len(times), desc="action units", disable=not progress, unit="frame")
+    with bar:
+        crops = _crop_faces(clip, faces, network.device, bar)
+        for places, chips, squares in _batches(crops, batch_size):
+            rows, tracks = np.array(places).T
+            for name, values in _decode(network(chips), squares, emotions).items():
+                if name in variables:
+                    variables[name][rows, tracks] = values
+    coords = {
+        "time": times,
+        "face": faces["face"].values,
+        "action_unit": list(network.au_names),
+        "emotion": [_EMOTIONS[name] for name in emotions],
+        **({"landmark": np.arange(_POINTS)} if landmarks else {}),
+    }
+    history = schema.extend_history(
+        "extract_action_units",
+        faces,
+        source=clip.provenance,
+        model={
+            "name": "py-feat multitask",
+            "version": metadata.version("py-feat"),
+            "file": path.name,
+            "sha256": _hash(str(path), path.stat().st_mtime_ns),
+            "licence": LICENCE,
+        },
+        parameters={
+            "model": asked,
+            "used": "py-feat",
+            "device": str(network.device),
+            "mixed_precision": bool(network.amp),
+            "batch_size": int(batch_size),
+        },
+    )
+    return schema.build_dataset("face", variables, coords, history=history)
+
+
+def find_weights(weights: str | Path | None = None) -> Path | None:
+    """Weights that are on the machine; asks no network and imports no torch.
+
+    Parameters
+    ----------
+    weights : str or pathlib.Path, optional
+        A file in py-feat's format (safetensors). Without it, the file that
+        ``FEAT_MULTITASK_WEIGHTS`` names, then py-feat's own cache, then emokit's.
+
+    Returns
+    -------
+    pathlib.Path or None
+        None where there are none, or py-feat is not installed.
+
+    Raises
+    ------
+    AssetError
+        If `weights` or ``FEAT_MULTITASK_WEIGHTS`` names something that is not such a file.
+    """
+    named = os.environ.get("FEAT_MULTITASK_WEIGHTS") if weights is None else weights
+    if named:
+        origin = "FEAT_MULTITASK_WEIGHTS" if weights is None else "weights"
+        path = Path(named).expanduser()
+        if not path.is_file():
+            raise AssetError(f"{origin} must name a file; there is no {path}")
+        _check_format(path, origin)
+        return path
+    if _package() is None:
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    for cache in _caches():
+        found = try_to_load_from_cache(REPOSITORY, WEIGHTS, cache_dir=cache)
+        if isinstance(found, str):
+            return Path(found)
+    return None
+
+
+def fetch_weights(weights: str | Path | None = None, *, progress: bool = True) -> Path:
+    """Path of the weights, fetched from the Hugging Face hub where they are not here yet.
+
+    Parameters
+    ----------
+    weights : str or pathlib.Path, optional
+        As in :func:`find_weights`.
+    progress : bool
+        Show a progress bar while fetching.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    AssetError
+        If the weights cannot be had; says what to place where. Where the hub does not
+        answer it takes less than 5 s to say so.
+    """
+    found = find_weights(weights)
+    if found is not None:
+        return found
+    if _package() is None:
+        raise AssetError("py-feat is not installed here; pip install py-feat")
+    tried = [f"no {WEIGHTS} in {cache}" for cache in _caches()]
+    try:
+        return _from_hub(progress)
+    except _HubError as error:
+        raise AssetError(_instructions([*tried, str(error)])) from error
+
+
+def seed_weights(folder: str | Path) -> Path | None:
+    """Put weights that were brought by hand where py-feat looks.
+
+    Parameters
+    ----------
+    folder : str or pathlib.Path
+        Searched with its subfolders for ``face_multitask_v28.safetensors``.
+
+    Returns
+    -------
+    pathlib.Path or None
+        Where the file now is; None if the folder holds none. Where py-feat's own folder
+        cannot be written it is emokit's cache, which emokit searches too.
+
+    Raises
+    ------
+    ValueError
+        If there is no such folder.
+    AssetError
+        If the file is not one of py-feat's weights, or py-feat is not installed.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise ValueError(f"folder must be a folder that exists; there is no {folder}")
+    source = next(folder.rglob(WEIGHTS), None)
+    if source is None:
+        return None
+    if _package() is None:
+        raise AssetError("py-feat is not installed here; pip install py-feat")
+    _check_format(source, str(source))
+    # The hub's cache names a revision by 40 hexadecimal digits. Which one this file is
+    # cannot be known offline, so that it goes by its own hash.
+    revision = _hash(str(source), source.stat().st_mtime_ns)[:40]
+    home = _writable_cache() / f"models--{REPOSITORY.replace('/', '--')}"
+    target = home / "snapshots" / revision / WEIGHTS
+    if source.resolve() != target.resolve():
+        assets.place(source, target)
+    reference = home / "refs" / "main"
+    reference.parent.mkdir(parents=True, exist_ok=True)
+    partial = reference.with_suffix(".partial")
+    partial.write_text(revision)
+    partial.replace(reference)
+    return target
+
+
+def describe() -> str:
+    """Where the weights are, or how to place them by hand; in the manner of ``ek.assets``."""
+    try:
+        found = find_weights() or "no; they are fetched on first use of model='py-feat'"
+    except AssetError as error:
+        found = f"no; {error}"
+    return "\n".join(
+        [
+            "py-feat: multitask network, for model='py-feat' (non-commercial research)",
+            f"  file    {WEIGHTS}",
+            f"  here    {found}",
+            f"  source  {_address()}",
+            "",
+            "Files brought by hand are put in their places by",
+            "  python -m emokit assets seed FOLDER",
+        ]
+    )
+
+
+@lru_cache(maxsize=1)
+def show_licence() -> None:
+    """Say once a process what the weights may be used for."""
+    warnings.warn(LICENCE, UserWarning, stacklevel=4)
+
+
+class _HubError(Exception):
+    """The hub did not give the file."""
+
+
+def _from_hub(progress: bool) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    class Bar(tqdm):
+        def __init__(self, *args: object, **kwargs: object) -> None:
+            super().__init__(*args, **kwargs | {"disable": not progress})
+
+    _ask_hub()
+    show_licence()
+    try:
+        path = hf_hub_download(REPOSITORY, WEIGHTS, cache_dir=_writable_cache(), tqdm_class=Bar)
+    except Exception as error:
+        # Which exception depends on how the network fails; all of them mean the same here.
+        raise _HubError(f"the hub gave no file: {error}") from error
+    return Path(path)
+
+
+def _ask_hub() -> None:
+    """Raise _HubError unless the hub says in time that it has the file.
+
+    Looking up a name can hang for much longer than any timeout of a connection, so that
+    the question is put in a thread, which is left behind. The hub's own download would
+    try again and again for half a minute.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    answers: list[Exception | None] = []
+
+    def ask() -> None:
+        try:
+            get_hf_file_metadata(hf_hub_url(REPOSITORY, WEIGHTS), timeout=_PROBE)
+            answers.append(None)
+        except Exception as error:
+            answers.append(error)
+
+    thread = threading.Thread(target=ask, name="emokit-hub", daemon=True)
+    thread.start()
+    thread.join(_PROBE)
+    if not answers:
+        raise _HubError(f"the hub does not answer within {_PROBE} s")
+    if answers[0] is not None:
+        raise _HubError(f"the hub does not give it: {answers[0]}") from answers[0]
+
+
+def _address() -> str:
+    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    return f"{endpoint}/{REPOSITORY}/resolve/main/{WEIGHTS}"
+
+
+def _package() -> Path | None:
+    """Folder of py-feat, found without importing it."""
+    spec = importlib.util.find_spec("feat")
+    return Path(spec.origin).parent if spec and spec.origin else None
+
+
+def _caches() -> list[Path]:
+    """Folders laid out as the hub's cache: py-feat's own, then emokit's."""
+    package = _package()
+    own = [] if package is None else [package / "resources"]
+    return [*own, assets.cache_folder() / "hub"]
+
+
+def _writable_cache() -> Path:
+    *first, last = _caches()
+    return next((path for path in first if path.is_dir() and os.access(path, os.W_OK)), last)
+
+
+def _check_format(path: Path, origin: str) -> None:
+    """py-feat also reads pickles, which may run code: those are refused."""
+    config = None
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        if 2 <= size <= min(path.stat().st_size - 8, 100_000_000):
+            try:
+                header = json.loads(file.read(size))
+                config = json.loads(header["__metadata__"]["config"])
+            except (ValueError, KeyError, TypeError):
+                pass
+    if path.suffix != ".safetensors" or not isinstance(config, dict):
+        raise AssetError(
+            f"{origin}: {path.name} is not a file of py-feat's multitask weights "
+            "(safetensors with the network's configuration in it)"
+        )
+
+
+def _instructions(tried: list[str]) -> str:
+    return "\n".join(
+        [
+            f"the weights of py-feat's multitask network, {WEIGHTS}, cannot be had:",
+            *(f"- {reason}" for reason in tried),
+            f"They are {_address()}.",
+            "Bring that file on another machine's network, then either run",
+            "  python -m emokit assets seed FOLDER_WITH_THE_FILE",
+            "or name the file by weights=… or by FEAT_MULTITASK_WEIGHTS.",
+            "model='mesh' needs no such file.",
+        ]
+    )
+
+
+@lru_cache(maxsize=4)
+def _hash(path: str, stamp: int) -> str:
+    """SHA-256 of a file; `stamp`, its time of change, makes a changed file another one."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _load(path: str, stamp: int, device: str) -> MultitaskModel:
+    """The network; the last one stays loaded, for the next clip."""
+    threads = os.environ.get("OMP_NUM_THREADS")
+    if sys.platform != "darwin":
+        # feat has OpenMP run on one thread where the user did not choose, against a clash
+        # of macOS builds. What torch reads before, and what children inherit, stays as is.
+        import torch  # noqa: F401
+    from feat.multitask.inference import MultitaskModel
+
+    if threads is None and sys.platform != "darwin":
+        os.environ.pop("OMP_NUM_THREADS", None)
+    try:
+        return MultitaskModel(device=device, weights_path=path)
+    except Exception as error:
+        # A damaged file fails in safetensors, in torch or in feat, each in its own way.
+        raise AssetError(
+            f"{path} cannot be read as weights of py-feat's multitask network: {error}"
+        ) from error
+
+
+def _choose_device(device: str) -> str:
+    import torch
+
+    here = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if device == "auto":
+        return next(name for name, there in here.items() if there)
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", str(device)):
+        raise ValueError(
+            f"device must be 'auto', 'cpu', 'cuda', 'cuda:0', … or 'mps'; got {device!r}"
+        )
+    kind, _, index = device.partition(":")
+    if not here[kind] or (index and int(index) >= torch.cuda.device_count()):
+        raise ValueError(f"device {device!r} is not on this machine; use 'auto'")
+    return device
+
+
+def _crop_faces(
+    clip: Clip, faces: xr.Dataset, device: torch.device, bar: tqdm
+) -> Iterator[tuple[tuple[int, int], torch.Tensor, np.ndarray]]:
+    """Yield row and track, the crop (3, 256, 256) in 0 to 1, and the square it shows.
+
+    The square is left, top and side in pixels of the frame.
+    """
+    import torch
+    from feat.multitask.inference import CHIP_SIZE, EXPAND_BBOX
+    from feat.utils.image_operations import extract_face_square_pad_torch
+
+    times, boxes = faces["time"].values, faces["face_box"].values
+    seen = np.isfinite(boxes).all(-1)
+    wanted = times[seen.any(1)]
+    bar.update(len(times) - len(wanted))
+    for time, frame in read_ahead(clip.frames(times=wanted)) if len(wanted) else ():
+        row = int(np.searchsorted(times, time))
+        tracks = np.flatnonzero(seen[row])
+        left, top, width, height = boxes[row, tracks].T
+        corners = np.stack([left, top, left + width, top + height], 1)
+        # Bytes cross to the device, a quarter of the floats made of them there.
+        pixels = torch.tensor(frame).to(device).permute(2, 0, 1)[None].float() / 255
+        chips, squares = extract_face_square_pad_torch(
+            pixels,
+            torch.tensor(corners),
+            face_size=CHIP_SIZE,
+            expand_bbox=EXPAND_BBOX,
+            frame_idx=torch.zeros(len(tracks), dtype=torch.long),
+        )
+        for track, chip, square in zip(tracks, chips, squares.cpu().numpy(), strict=True):
+            yield (row, int(track)), chip, square
+        bar.update()
+
+
+def _batches(
+    crops: Iterator[tuple[tuple[int, int], torch.Tensor, np.ndarray]], size: int
+) -> Iterator[tuple[list[tuple[int, int]], torch.Tensor, np.ndarray]]:
+    import torch
+
+    batch = []
+    for crop in crops:
+        batch.append(crop)
+        if len(batch) == size:
+            places, chips, squares = zip(*batch, strict=True)
+            yield list(places), torch.stack(chips), np.stack(squares)
+            batch = []
+    if batch:
+        places, chips, squares = zip(*batch, strict=True)
+        yield list(places), torch.stack(chips), np.stack(squares)
+
+
+def _emotion_order(names: list[str]) -> list[str]:
+    """The network's emotions in the order of the schema."""
+    known = [*schema.EMOTIONS, "contempt"]
+    return sorted(names, key=lambda name: known.index(_EMOTIONS[name]))
+
+
+def _decode(
+    output: MultitaskOutput, squares: np.ndarray, emotions: list[str]
+) -> dict[str, np.ndarray]:
+    """Values of the schema's variables, one row a face."""
+    order = [list(output.emotion_names).index(name) for name in emotions]
+    left, top, side = squares.T[..., None]
+    mesh = output.mesh478
+    # The head's outputs are the parts of a rotation vector about the camera's axes, x
+    # first, with y downwards; py-feat itself reads them as angles with these signs.
+    pitch, yaw, roll = -output.pose[:, 0], output.pose[:, 1], -output.pose[:, 2]
+    gaze_pitch, gaze_yaw = -output.gaze[:, 1], output.gaze[:, 0]
+    return {
+        "au": output.au,
+        "emotion_probability": output.emotion[:, order],
+        "valence": output.valence,
+        "arousal": output.arousal,
+        "head_pose": np.degrees(np.stack([pitch, yaw, roll], -1)),
+        "gaze": np.degrees(np.stack([gaze_pitch, gaze_yaw, np.full_like(gaze_yaw, np.nan)], -1)),
+        "landmark_position": np.stack(
+            [left + mesh[..., 0] * side, top + mesh[..., 1] * side, mesh[..., 2] * side], -1
+        ),
+    }
