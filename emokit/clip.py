@@ -9,9 +9,9 @@ import logging
 import re
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -184,6 +184,21 @@ class Clip:
         0.0 (360, 640, 3)
         9.968 (360, 640, 3)
         """
+        later = self.frames_later(times, fps, fit=fit)
+        return ((time, convert()) for time, convert in later)
+
+    def frames_later(
+        self,
+        times: np.ndarray | None = None,
+        fps: float | None = None,
+        *,
+        fit: int | None = None,
+    ) -> Iterator[tuple[float, Callable[[], np.ndarray]]]:
+        """Like :meth:`frames`, but yields functions that make the picture.
+
+        For stages that look at few of the frames they pass: decoding a frame costs less
+        than converting it.
+        """
         return self._read(self._select(times, fps), fit)
 
     def audio(self, rate: int = 16000) -> xr.DataArray:
@@ -253,7 +268,7 @@ class Clip:
 
     def _read(
         self, indices: np.ndarray, fit: int | None = None
-    ) -> Iterator[tuple[float, np.ndarray]]:
+    ) -> Iterator[tuple[float, Callable[[], np.ndarray]]]:
         raise NotImplementedError
 
 
@@ -277,9 +292,9 @@ class _ArrayClip(Clip):
 
     def _read(
         self, indices: np.ndarray, fit: int | None = None
-    ) -> Iterator[tuple[float, np.ndarray]]:
+    ) -> Iterator[tuple[float, Callable[[], np.ndarray]]]:
         for index in indices:
-            yield float(self.frame_times[index]), _shrink(self._frames[index], fit)
+            yield float(self.frame_times[index]), partial(_shrink, self._frames[index], fit)
 
 
 class _ImagesClip(Clip):
@@ -296,16 +311,19 @@ class _ImagesClip(Clip):
 
     def _read(
         self, indices: np.ndarray, fit: int | None = None
-    ) -> Iterator[tuple[float, np.ndarray]]:
+    ) -> Iterator[tuple[float, Callable[[], np.ndarray]]]:
         for index in indices:
-            frame = _decode_image(self._files[index])
-            if (frame.shape[1], frame.shape[0]) != self.size:
-                raise ClipError(
-                    f"{self._files[index].name} is {frame.shape[1]}×{frame.shape[0]} pixels and "
-                    f"the images before it {self.size[0]}×{self.size[1]}; "
-                    "images of one clip must have one size"
-                )
-            yield float(self.frame_times[index]), _shrink(frame, fit)
+            yield float(self.frame_times[index]), partial(self._load, self._files[index], fit)
+
+    def _load(self, file: Path, fit: int | None) -> np.ndarray:
+        frame = _decode_image(file)
+        if (frame.shape[1], frame.shape[0]) != self.size:
+            raise ClipError(
+                f"{file.name} is {frame.shape[1]}×{frame.shape[0]} pixels and "
+                f"the images before it {self.size[0]}×{self.size[1]}; "
+                "images of one clip must have one size"
+            )
+        return _shrink(frame, fit)
 
 
 class _FileClip(Clip):
@@ -381,12 +399,12 @@ class _FileClip(Clip):
         first = next(self._read(np.arange(len(self.frame_times))), None)
         if first is None:
             raise ClipError(f"no frame of {self.name} can be decoded (codec {self.codec})")
-        height, width = first[1].shape[:2]
+        height, width = first[1]().shape[:2]
         self.size = (width, height)
 
     def _read(
         self, indices: np.ndarray, fit: int | None = None
-    ) -> Iterator[tuple[float, np.ndarray]]:
+    ) -> Iterator[tuple[float, Callable[[], np.ndarray]]]:
         wanted = self._pts[indices]
         with self._open() as container:
             stream = _threaded(_picture_stream(container))
@@ -406,7 +424,8 @@ class _FileClip(Clip):
                     # What is passed over could not be decoded: stages mark those rows.
                     position = max(position, int(np.searchsorted(wanted[:stop], at)))
                     if position < stop and wanted[position] == at:
-                        yield float(self.frame_times[indices[position]]), _upright(frame, fit)
+                        time = float(self.frame_times[indices[position]])
+                        yield time, partial(_upright, frame, fit)
                         position += 1
                     if position == stop:
                         break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -108,7 +109,7 @@ def detect_faces(
     tracker = _Tracker()
     watch = _Watch(FaceDetector(min_score, clip.size), tracker, times, interval)
     read = np.zeros(len(times), dtype=bool)
-    frames = read_ahead(clip.frames(fps=fps, fit=_INPUT))
+    frames = read_ahead(clip.frames_later(fps=fps, fit=_INPUT))
     for time, frame in tqdm(frames, "faces", len(times), disable=not progress, unit="frame"):
         row = int(np.searchsorted(times, time))
         read[row] = True
@@ -233,9 +234,9 @@ class _Watch:
         self._detector, self._tracker = detector, tracker
         self._times, self._interval = times, interval
         self._last: tuple[int, Detections] | None = None
-        self._skipped: list[tuple[int, np.ndarray]] = []
+        self._skipped: list[tuple[int, Callable[[], np.ndarray]]] = []
 
-    def look(self, row: int, frame: np.ndarray) -> None:
+    def look(self, row: int, frame: Callable[[], np.ndarray]) -> None:
         # A frame counts as due a little early, so that a steady rate keeps a steady stride.
         due = self._last is None or (
             self._times[row] - self._times[self._last[0]] > 0.98 * self._interval
@@ -243,7 +244,7 @@ class _Watch:
         if not due and row < len(self._times) - 1:
             self._skipped.append((row, frame))
             return
-        found = self._detector.detect(frame)
+        found = self._detector.detect(frame())
         self._fill(row, found)
         self._tracker.add(row, self._times[row], found)
         self._last = (row, found)
@@ -256,7 +257,7 @@ class _Watch:
         pairs = None if found is None or self._last is None else _pair(self._last[1], found)
         for skipped, frame in self._skipped:
             if pairs is None:
-                between = self._detector.detect(frame)
+                between = self._detector.detect(frame())
             else:
                 start, end = self._times[self._last[0]], self._times[row]
                 share = (self._times[skipped] - start) / (end - start)
