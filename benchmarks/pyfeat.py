@@ -85,42 +85,50 @@ def main() -> None:
             "emokit: with its face detection": run_emokit_and_detection,
             "Detectorv2.detect, frames in memory": run_detectorv2,
         }
-        seconds = measure(ways, options.rounds)
+        taken = measure(ways, options.rounds)
     print(
         f"{len(times)} frames of {frames.shape[2]}×{frames.shape[1]}, {count} faces, batches of "
         f"{options.batch}, {network.device} ({torch.get_num_threads()} threads), "
         f"{'mixed' if network.amp else 'single'} precision, "
         f"{'random' if weights.parent == Path(folder) else 'published'} weights"
     )
-    report(seconds, len(times))
+    report(taken, len(times))
 
 
-def measure(ways: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every way in every round; the ways take turns, so that load strikes all."""
+def measure(
+    ways: dict[str, Callable[[], None]], rounds: int
+) -> dict[str, list[tuple[float, float]]]:
+    """Seconds on the clock and of all cores together, of every way in every round.
+
+    The ways take turns, so that other load on the machine strikes all of them; the
+    seconds of the cores hardly feel it.
+    """
     for way in ways.values():
         way()
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
-            start = time.perf_counter()
+            start, busy = time.perf_counter(), time.process_time()
             way()
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
+            taken[name].append((time.perf_counter() - start, time.process_time() - busy))
+    return taken
 
 
-def report(seconds: dict[str, list[float]], frames: int) -> None:
-    """One line a way: median and best, and the throughput against the first and last."""
-    names = list(seconds)
+def report(taken: dict[str, list[tuple[float, float]]], frames: int) -> None:
+    """One line a way; ratios are of throughput, round by round, and their median."""
+    first, *_, last = taken
 
-    def ratio(name: str, other: str) -> float:
-        # Round by round: what slows the machine for a while slows both.
-        return statistics.median(b / a for a, b in zip(seconds[name], seconds[other], strict=True))
+    def ratio(name: str, other: str, clock: int) -> float:
+        pairs = zip(taken[name], taken[other], strict=True)
+        return statistics.median(b[clock] / a[clock] for a, b in pairs)
 
-    print(f"{'':38}{'frames/s':>9}{'best':>8}{'× bare network':>16}{'× Detectorv2':>14}")
-    for name, taken in seconds.items():
+    print(f"{'':38}{'':>10}{'ratio to the bare network':>28}{'ratio to Detectorv2':>24}")
+    print(f"{'':38}{'frames/s':>10}{'clock':>16}{'cores':>12}{'clock':>12}{'cores':>12}")
+    for name, rounds in taken.items():
+        speed = frames / statistics.median(clock for clock, _ in rounds)
         print(
-            f"{name:38}{frames / statistics.median(taken):9.2f}{frames / min(taken):8.2f}"
-            f"{ratio(name, names[0]):16.2f}{ratio(name, names[-1]):14.2f}"
+            f"{name:38}{speed:10.2f}{ratio(name, first, 0):16.2f}{ratio(name, first, 1):12.2f}"
+            f"{ratio(name, last, 0):12.2f}{ratio(name, last, 1):12.2f}"
         )
 
 
