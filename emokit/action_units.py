@@ -51,8 +51,8 @@ def extract_action_units(
         What :func:`detect_faces` returned, or a selection of its rows and tracks.
     model : {"mesh", "py-feat", "auto"}
         ``"mesh"`` is built in: MediaPipe's face mesh, and a linear read-out fitted on
-        synthetic faces. ``"py-feat"`` is py-feat's multitask network, whose weights (182 MB,
-        for non-commercial research) are fetched on first use; it takes some 0.4 s a face on
+        synthetic faces. ``"py-feat"`` is py-feat's multitask network, whose weights (some 180
+        MB, for non-commercial research) are fetched on first use; it takes some 0.4 s a face on
         two cores, and wants a GPU for more than a minute of video. ``"auto"`` takes py-feat
         where its weights are on the machine, else the mesh, and says which in the log and
         in the history.

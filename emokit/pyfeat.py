@@ -446,7 +446,7 @@ def _crop_faces(
         pixels = torch.tensor(frame).to(device).permute(2, 0, 1)[None].float() / 255
         chips, squares = extract_face_square_pad_torch(
             pixels,
-            torch.tensor(corners),
+            torch.tensor(corners, dtype=torch.float32),
             face_size=CHIP_SIZE,
             expand_bbox=EXPAND_BBOX,
             frame_idx=torch.zeros(len(tracks), dtype=torch.long),

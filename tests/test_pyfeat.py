@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,7 +24,7 @@ PACKAGE = Path(importlib.util.find_spec("emokit").origin).parent
 
 
 @pytest.fixture(scope="session")
-def weights(tmp_path_factory) -> Path:
+def weights(tmp_path_factory) -> Iterator[Path]:
     """A file in py-feat's format, with random numbers in it."""
     import torch
     from feat.multitask.model_v2 import MEGraphAUv2, ModelV2Config
@@ -47,7 +48,8 @@ def weights(tmp_path_factory) -> Path:
         path,
         metadata={"config": json.dumps(asdict(config))},
     )
-    return path
+    yield path
+    path.unlink()  # 180 MB that pytest would keep for the next runs
 
 
 @pytest.fixture(autouse=True)
