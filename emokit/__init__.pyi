@@ -20,4 +20,6 @@ from .plot import plot as plot
 from .prosody import estimate_vocal_affect as estimate_vocal_affect
 from .prosody import extract_prosody as extract_prosody
 from .readers import read_action_units as read_action_units
+from .tracks import merge_faces as merge_faces
+from .tracks import split_face as split_face
 from .widgets import play as play

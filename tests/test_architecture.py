@@ -27,6 +27,7 @@ ALLOWED = {
     **dict.fromkeys(STAGES, BASE),
     "pyfeat": BASE,
     "readers": BASE,
+    "tracks": BASE,
     "action_units": BASE | {"mesh", "pyfeat"},
     "pipeline": BASE | STAGES,
     "plot": {"schema", "clip"},
