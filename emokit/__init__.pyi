@@ -18,4 +18,5 @@ from .pipeline import save as save
 from .plot import plot as plot
 from .prosody import estimate_vocal_affect as estimate_vocal_affect
 from .prosody import extract_prosody as extract_prosody
+from .widgets import link as link
 from .widgets import play as play

@@ -200,7 +200,7 @@ def test_a_clip_that_has_gone_is_named_and_the_timelines_remain(show):
 
 def test_frames_in_memory_have_no_file_to_play(show):
     clip = ek.Clip.from_frames(np.zeros((3, 48, 64, 3), np.uint8), [0.0, 0.1, 0.2])
-    player = show(simulate_face(clip.frame_times), clip=clip)
+    player = show(simulate_face(clip.frame_times), clip=clip, proxy=False)
     assert player._layout["media"]["kind"] == "none"
     assert player._layout["width"] == 64
 
@@ -300,7 +300,7 @@ def read_page(path):
 
 
 def test_a_page_carries_the_video_whole_and_the_numbers(show, tmp_path, monkeypatch):
-    monkeypatch.setattr("emokit.widgets.player._MEDIA_PIECE", 3 * 2**18)
+    monkeypatch.setattr("emokit.widgets.page._MEDIA_PIECE", 3 * 2**18)
     path = find_video()
     player = show(simulate_result(path))
     player.current_time = 3.5
@@ -343,7 +343,8 @@ def test_names_cannot_break_out_of_the_page(show, tmp_path):
 
 def test_the_widget_code_cannot_end_its_own_element():
     folder = Path(ek.widgets.__file__).parent
-    assert "</script" not in (folder / "player.js").read_text(encoding="utf-8").lower()
+    for part in folder.glob("*.js"):
+        assert "</script" not in part.read_text(encoding="utf-8").lower()
     assert "</style" not in (folder / "player.css").read_text(encoding="utf-8").lower()
 
 
@@ -362,7 +363,7 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(show, tmp_path):
         raise OSError(errno.ENOSPC, "disk full")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("emokit.widgets.player._script_json", fail)
+        patch.setattr("emokit.widgets.page._script_json", fail)
         with pytest.raises(OSError, match="disk full"):
             player.to_html(page, video=False)
     assert list(tmp_path.iterdir()) == [page]

@@ -357,7 +357,7 @@ def test_a_page_without_video_keeps_its_timelines(open_page):
 def test_a_codec_that_the_browser_lacks_is_named(open_page):
     path = find_video("face_noface.mov")
     duration = ek.open_clip(path).duration
-    shown = open_page(path)
+    shown = open_page(path, widget=ek.play(simulate_result(path), proxy=False))
     message = shown.root.locator(".ek-message")
     message.wait_for()
     assert "hevc" in message.inner_text() and "libx264" in message.inner_text()

@@ -1,5 +1,5 @@
 """Widgets that show a clip beside what emokit found in it."""
 
-from .player import Player, play
+from .player import Link, Player, link, play
 
-__all__ = ["Player", "play"]
+__all__ = ["Link", "Player", "link", "play"]
