@@ -113,6 +113,7 @@ export function readTheme(root) {
     plot: get("--ek-plot"),
     hatch: get("--ek-hatch"),
     doubt: get("--ek-doubt"),
+    veil: get("--ek-veil"),
     accent: get("--ek-accent"),
     playhead: get("--ek-playhead"),
     font: style.fontFamily,

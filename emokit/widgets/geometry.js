@@ -222,13 +222,15 @@ export function growBox([x, y, w, h], share) {
   return [x - w * share, y - h * share, w * (1 + 2 * share), h * (1 + 2 * share)];
 }
 
-/** Seconds within which linked players count as together: less is below a seek's own precision. */
-const TOGETHER = 0.15;
-
-/** Where a linked player must seek to be with the others at `theirs`; null where it is. */
-export function correction(mine, theirs, duration, slack = TOGETHER) {
+/**
+ * What keeps a linked player, at `mine`, with the one that keeps the time: a seek where they
+ * are far apart, else a pace a little quicker or slower, since every seek stalls the picture.
+ */
+export function keepUp(mine, theirs, duration) {
   const target = clamp(theirs, 0, duration);
-  return Math.abs(mine - target) > slack ? target : null;
+  const behind = target - mine;
+  if (Math.abs(behind) > 1) return { seek: target, pace: 1 };
+  return { seek: null, pace: Math.abs(behind) < 0.03 ? 1 : 1 + clamp(behind, -0.4, 0.4) };
 }
 
 // ---------------------------------------------------------------- colours and words

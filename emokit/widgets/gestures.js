@@ -121,7 +121,7 @@ export function bindGestures({ timelines, on, seek, setSelection, now, settled, 
     const { view } = timelines;
     if (intent.zoom) timelines.zoom(intent.zoom, timeAt(xOf(event)));
     else timelines.pan((intent.pan / view.width) * (view.end - view.start));
-    timelines.point(event);
+    timelines.leave(); // what the tip says is no longer under the pointer
   };
   on(area, "wheel", wheel, { passive: false });
   on(timelines.overview, "wheel", wheel, { passive: false });

@@ -7,8 +7,8 @@
 // This file and those it imports are one module in the end: Python joins them.
 
 import { makeButton, makeSelect, make, readTheme } from "./elements.js";
-import { correction, formatTime, formatValue, frameIndex, frameMiddle } from "./geometry.js";
-import { mediaAddresses, stepFrame, throttle, xToTime } from "./geometry.js";
+import { formatTime, frameIndex, frameMiddle, keepUp, mediaAddresses } from "./geometry.js";
+import { stepFrame, throttle } from "./geometry.js";
 import { bindGestures } from "./gestures.js";
 import { Data } from "./samples.js";
 import { Clock, Meshes, Stage, mediaMessage, readPage } from "./stage.js";
@@ -151,7 +151,7 @@ function renderPlayer({ model, el, siblings, tracks }) {
   const onVideoFrame = (at, { mediaTime }) => {
     lastFrame = at;
     if (!media.seeking && nextSeek === null && !loopBack(mediaTime)) show(mediaTime);
-    if (!media.paused) clock.tell("tick", mediaTime);
+    clock.tell(media.paused ? "rest" : "tick", mediaTime);
     frameCall = media.requestVideoFrameCallback(onVideoFrame);
   };
 
@@ -218,19 +218,22 @@ function renderPlayer({ model, el, siblings, tracks }) {
       media.playbackRate = rate;
       speed.value = String(rate);
       if (!media.paused) return;
-      if (correction(media.currentTime, t, layout.duration) !== null) seek(t, { tell: false });
+      if (Math.abs(media.currentTime - t) > 0.05) seek(t, { tell: false });
       if (t < layout.duration) media.play().catch(() => {});
     },
     pause: (t) => {
       if (!media.paused) media.pause();
+      media.playbackRate = Number(speed.value);
       seek(t, { tell: false });
     },
+    rest: (t) => media.paused && seek(t, { tell: false }),
     tick: (t) => {
       if (media.seeking || nextSeek !== null || media.paused) return;
-      const target = correction(media.currentTime, t, layout.duration);
+      const { seek: target, pace } = keepUp(media.currentTime, t, layout.duration);
       if (target !== null) media.currentTime = target;
+      media.playbackRate = Number(speed.value) * pace;
     },
-    rate: () => media.playbackRate,
+    rate: () => Number(speed.value),
   });
 
   const useClock = () => {
@@ -529,7 +532,7 @@ function joinClock(name, { rate, ...hears }) {
   document.addEventListener("emokit-clock", hear);
   return {
     tell: (what, t) => {
-      if (!name() || (what === "tick" && !leading)) return;
+      if (!name() || (["tick", "rest"].includes(what) && !leading)) return;
       leading = true;
       const detail = { from: me, name: name(), what, t, rate: rate() };
       document.dispatchEvent(new CustomEvent("emokit-clock", { detail }));

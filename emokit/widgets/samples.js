@@ -66,26 +66,41 @@ function remember(make) {
 const pyramidOf = remember(makePyramid);
 const sumsOf = remember(makeSums);
 
-/** Lowest and highest of `values[from…to)`, exactly; NaN where there is nothing. */
-export function extremes(values, from, to) {
-  const levels = pyramidOf(values);
-  let low = Infinity;
-  let high = -Infinity;
+// Of the stretch that `seekExtremes` looked at last. Fields of an object would be made anew
+// for every pixel column, tens of thousands of times a drawing.
+let lowest = NaN;
+let highest = NaN;
+
+function seekExtremes(levels, from, to) {
+  let least = Infinity;
+  let most = -Infinity;
   let i = from;
   let j = to;
-  const take = (level, k) => {
-    if (level.low[k] < low) low = level.low[k];
-    if (level.high[k] > high) high = level.high[k];
-  };
   for (let n = 0; i < j; n++) {
-    const level = levels[n];
+    const { low, high } = levels[n];
     const top = n === levels.length - 1;
-    while (i < j && (top || i & 3)) take(level, i++);
-    while (i < j && j & 3) take(level, --j);
+    // What is left over on either side of whole blocks, and then the blocks.
+    for (; i < j && (top || i & 3); i++) {
+      if (low[i] < least) least = low[i];
+      if (high[i] > most) most = high[i];
+    }
+    while (i < j && j & 3) {
+      j--;
+      if (low[j] < least) least = low[j];
+      if (high[j] > most) most = high[j];
+    }
     i >>= 2;
     j >>= 2;
   }
-  return low > high ? [NaN, NaN] : [low, high];
+  const found = least <= most;
+  lowest = found ? least : NaN;
+  highest = found ? most : NaN;
+}
+
+/** Lowest and highest of `values[from…to)`, exactly; NaN where there is nothing. */
+export function extremes(values, from, to) {
+  seekExtremes(pyramidOf(values), from, to);
+  return [lowest, highest];
 }
 
 /** Index of the first sample of each pixel column, and of the one after the last. */
@@ -122,12 +137,15 @@ export function decimate(times, values, range, columns) {
   }
   const edges = edgesOf(times, range, columns);
   const step = (range.end - range.start) / columns;
+  const levels = pyramidOf(values);
   const out = { times: new Float64Array(2 * columns), values: new Float32Array(2 * columns) };
   let n = 0;
   let last = NaN;
   for (let c = 0; c < columns; c++) {
     if (edges[c] === edges[c + 1]) continue;
-    const [low, high] = extremes(values, edges[c], edges[c + 1]);
+    seekExtremes(levels, edges[c], edges[c + 1]);
+    const low = lowest;
+    const high = highest;
     // From the end that lies nearer to where the line comes from.
     const rising = Math.abs(low - last) <= Math.abs(high - last);
     out.times[n] = out.times[n + 1] = range.start + (c + 0.5) * step;
@@ -147,6 +165,7 @@ export function binColumns(times, values, range, columns, how) {
   const edges = edgesOf(times, range, columns);
   const interval = meanInterval(times);
   const step = (range.end - range.start) / columns;
+  const levels = how === "max" ? pyramidOf(values) : null;
   const { sums, counts } = how === "mean" ? sumsOf(values) : {};
   for (let c = 0; c < columns; c++) {
     const from = edges[c];
@@ -154,10 +173,54 @@ export function binColumns(times, values, range, columns, how) {
     if (from === to) {
       const near = sampleIndex(times, range.start + (c + 0.5) * step, interval);
       if (near >= 0) out[c] = values[near];
-    } else if (how === "max") out[c] = extremes(values, from, to)[1];
-    else out[c] = (sums[to] - sums[from]) / (counts[to] - counts[from]);
+    } else if (how === "max") {
+      seekExtremes(levels, from, to);
+      out[c] = highest;
+    } else out[c] = (sums[to] - sums[from]) / (counts[to] - counts[from]);
   }
   return out;
+}
+
+/**
+ * Top and bottom pixel row of a bar for each pixel column, from its lowest to its highest
+ * sample and on to the bar before it, since a line has no steps. -1 where there is nothing.
+ */
+export function columnBars(times, values, range, columns, toY) {
+  const edges = edgesOf(times, range, columns);
+  const levels = pyramidOf(values);
+  const bars = { top: new Int32Array(columns).fill(-1), bottom: new Int32Array(columns).fill(-1) };
+  let above = NaN;
+  let below = NaN;
+  for (let c = 0; c < columns; c++) {
+    if (edges[c] === edges[c + 1]) continue;
+    seekExtremes(levels, edges[c], edges[c + 1]);
+    const top = toY(highest);
+    const bottom = toY(lowest);
+    if (!Number.isNaN(top)) {
+      bars.top[c] = Math.floor(top > below ? below : top);
+      bars.bottom[c] = Math.floor(bottom < above ? above : bottom);
+    }
+    above = top;
+    below = bottom;
+  }
+  return bars;
+}
+
+/** Mixes bars of one colour into an `ImageData`-like `{width, height, data}`. */
+export function paintBars({ width, height, data }, { top, bottom }, [r, g, b], alpha) {
+  for (let c = 0; c < width; c++) {
+    if (top[c] < 0 && bottom[c] < 0) continue;
+    const last = Math.min(bottom[c], height - 1);
+    for (let y = Math.max(Math.min(top[c], height - 1), 0); y <= last; y++) {
+      const at = (y * width + c) * 4;
+      const before = (data[at + 3] / 255) * (1 - alpha);
+      const whole = alpha + before;
+      data[at] = (r * alpha + data[at] * before) / whole;
+      data[at + 1] = (g * alpha + data[at + 1] * before) / whole;
+      data[at + 2] = (b * alpha + data[at + 2] * before) / whole;
+      data[at + 3] = 255 * whole;
+    }
+  }
 }
 
 // ---------------------------------------------------------------- what is missing
@@ -197,14 +260,14 @@ export function boxAt(times, values, { face, faces }, t) {
   return Array.from(at(near), (value, k) => value + share * (at(other)[k] - value));
 }
 
-/** `spans` inside `range`; those that meet on one pixel of `view` become one. */
+/** `spans` inside `view`; those of a kind that are hardly apart on the screen become one. */
 export function spansInView(spans, view) {
   const out = [];
   const pixel = (view.end - view.start) / view.width;
   for (const span of spans) {
     if (span.end <= view.start || span.start >= view.end) continue;
     const open = out[out.length - 1];
-    if (open && open.code === span.code && span.start - open.end < pixel) open.end = span.end;
+    if (open && open.code === span.code && span.start - open.end < 2 * pixel) open.end = span.end;
     else out.push({ ...span });
   }
   return out;

@@ -1,9 +1,11 @@
 // The timelines: panels on canvases, and the values at the playhead.
 
-import { fitCanvas, make, makeSelect } from "./elements.js";
-import { GAP, LEFT, RIGHT, ROW, RULER, TITLE, findPlot, followRange, formatTime, formatValue } from "./geometry.js";
+import { fitCanvas, make } from "./elements.js";
+import { GAP, LEFT, RIGHT, ROW, RULER, TITLE, channels, findPlot, followRange } from "./geometry.js";
+import { formatTime, formatValue, upperBound } from "./geometry.js";
 import { panRange, stackPanels, timeTicks, timeToX, valueToY, xToTime, zoomRange } from "./geometry.js";
-import { LOW_QUALITY, binColumns, decimate, spansInView } from "./samples.js";
+import { LOW_QUALITY, binColumns, columnBars, decimate, paintBars } from "./samples.js";
+import { spansInView } from "./samples.js";
 
 /** Height of the overview, and of the strip of emotions in it. */
 const OVERVIEW = 26;
@@ -79,7 +81,7 @@ export class Timelines {
       fold.dataset.title = panel.title;
     }
     if (this.theme) this.drawBase();
-    if (this.theme) this.drawOverlay();
+    this.refresh();
   }
 
   fold(title) {
@@ -99,9 +101,20 @@ export class Timelines {
     if (start === this.view.start && end === this.view.end) return;
     Object.assign(this.view, { start, end });
     this.follows = this.time >= start && this.time <= end;
+    this.refresh({ base: true });
+  }
+
+  /**
+   * Draw with the next frame, once however often it is asked for. Callbacks of the video's
+   * frames run before this in the same frame, so that the playhead does not fall behind.
+   */
+  refresh({ base = false } = {}) {
+    this.stale ||= base;
     this.due ??= requestAnimationFrame(() => {
       this.due = null;
-      this.drawBase();
+      if (!this.theme) return;
+      if (this.stale) this.drawBase();
+      this.stale = false;
       this.drawOverlay();
     });
   }
@@ -132,7 +145,7 @@ export class Timelines {
 
   select(range) {
     this.selection = range;
-    if (this.theme) this.drawOverlay();
+    this.refresh();
   }
 
   close() {
@@ -299,11 +312,10 @@ export class Timelines {
     c.fillStyle = theme.dim;
     c.fillText("no face read", key + 125, top + 5);
     if (!doubt) return;
-    c.globalAlpha = 0.16;
-    c.fillStyle = theme.doubt;
+    c.fillStyle = theme.veil;
     c.fillRect(key + 196, top, 16, 9);
-    c.globalAlpha = 1;
-    c.fillRect(key + 196, top, 16, 2.5);
+    c.fillStyle = theme.doubt;
+    c.fillRect(key + 196, top, 16, 3);
     c.fillStyle = theme.dim;
     c.fillText("low quality", key + 217, top + 5);
   }
@@ -337,58 +349,52 @@ export class Timelines {
     return this.pattern.fill;
   }
 
-  drawMissing(c, { panel, top, height, strip }, view) {
+  /** Calls `draw(x, width)` for each stretch of a kind, on whole pixels: those are quick to fill. */
+  eachSpan(panel, view, low, draw) {
     for (const span of spansInView(this.data.spans(panel), view)) {
-      if (span.code === LOW_QUALITY) continue;
-      const x = timeToX(span.start, view);
+      if ((span.code === LOW_QUALITY) !== low) continue;
+      const x = Math.round(timeToX(Math.max(span.start, view.start), view));
       // A single lost frame of a long clip still shows.
-      const w = Math.max(timeToX(span.end, view) - x, 1);
-      this.hatch(c, x, top, w, height + strip);
+      draw(x, Math.max(Math.round(timeToX(Math.min(span.end, view.end), view)) - x, 1));
     }
+  }
+
+  drawMissing(c, { panel, top, height, strip }, view) {
+    this.eachSpan(panel, view, false, (x, w) => this.hatch(c, x, top, w, height + strip));
   }
 
   /** Where the face is hard to read the values stay, under a veil and a bar along the top. */
   drawDoubt(c, { panel, top, height }) {
     const { view, theme } = this;
-    for (const span of spansInView(this.data.spans(panel), view)) {
-      if (span.code !== LOW_QUALITY) continue;
-      const x = timeToX(span.start, view);
-      const w = Math.max(timeToX(span.end, view) - x, 1);
-      c.fillStyle = theme.background;
-      c.globalAlpha = 0.45;
-      c.fillRect(x, top, w, height);
-      c.fillStyle = theme.doubt;
-      c.globalAlpha = 0.16;
-      c.fillRect(x, top, w, height);
-      c.globalAlpha = 1;
-      c.fillRect(x, top, w, 2.5);
-    }
+    c.fillStyle = theme.veil;
+    this.eachSpan(panel, view, true, (x, w) => c.fillRect(x, top, w, height));
+    c.fillStyle = theme.doubt;
+    this.eachSpan(panel, view, true, (x, w) => c.fillRect(x, top, w, 3));
   }
 
-  drawHeat(c, { panel, top }) {
+  drawHeat(c, { panel, top, height }) {
     const { view, theme } = this;
     const ratio = window.devicePixelRatio || 1;
     const columns = Math.max(Math.round(view.width * ratio), 1);
+    const rows = Math.max(Math.round(height * ratio), 1);
     const [low, high] = panel.range ?? [0, 1];
-    const image = new ImageData(columns, panel.series.length);
+    const image = new ImageData(columns, rows);
     const pixels = new Uint32Array(image.data.buffer);
+    const times = this.data.times(panel.group);
     panel.series.forEach((series, row) => {
-      const times = this.data.times(panel.group);
       const bins = binColumns(times, this.data.column(series), view, columns, "max");
-      bins.forEach((value, column) => {
-        if (Number.isNaN(value)) return;
+      const first = Math.round(row * ROW * ratio);
+      const last = Math.round(((row + 1) * ROW - 1) * ratio);
+      const line = pixels.subarray(first * columns, (first + 1) * columns);
+      for (let column = 0; column < columns; column++) {
+        const value = bins[column];
+        if (Number.isNaN(value)) continue;
         const share = Math.min(Math.max((value - low) / (high - low), 0), 1);
-        pixels[row * columns + column] = theme.ramp32[Math.round(share * 255)];
-      });
+        line[column] = theme.ramp32[Math.round(share * 255)];
+      }
+      for (let y = first + 1; y < last; y++) pixels.set(line, y * columns);
     });
-    const sheet = (this.sheet ??= document.createElement("canvas"));
-    sheet.width = columns;
-    sheet.height = panel.series.length;
-    sheet.getContext("2d").putImageData(image, 0, 0);
-    c.imageSmoothingEnabled = false;
-    panel.series.forEach((_, row) => {
-      c.drawImage(sheet, 0, row, columns, 1, LEFT, top + row * ROW, view.width, ROW - 1);
-    });
+    this.blit(c, image, top, view, height);
   }
 
   drawStack(c, { panel, top, height }, view) {
@@ -436,38 +442,79 @@ export class Timelines {
       c.lineTo(LEFT + view.width, y);
     }
     c.stroke();
-    c.lineJoin = "round";
-    c.lineCap = "round";
     const ordered = [...panel.series].sort((a, b) => this.depth(a) - this.depth(b));
+    const dense = ordered.filter((series) => this.isDense(series, view));
+    if (dense.length) this.drawDense(c, dense, plot, view);
     for (const series of ordered) {
+      if (dense.includes(series)) continue;
       const times = this.data.times(series.array.split(".")[0]);
       const line = decimate(times, this.data.column(series), view, Math.ceil(view.width));
-      const axis = panel.axes[series.axis ?? 0].range;
       c.strokeStyle = theme.color(series.color);
-      // Where a pixel holds many samples a line becomes an area, and must not hide the others.
-      const span = (view.end - view.start) / Math.max(this.bounds[1], 1e-3);
-      const dense = times.length * span > 8 * view.width;
-      c.lineWidth = dense ? 1 : series.wide ? 2 : 1.4;
-      c.globalAlpha = dense || series.behind ? 0.55 : series.label === "neutral" ? 0.7 : 1;
-      c.beginPath();
-      let down = false;
-      for (let i = 0; i < line.times.length; i++) {
-        if (Number.isNaN(line.values[i])) {
-          down = false;
-          continue;
-        }
-        const x = timeToX(line.times[i], view);
-        const y = valueToY(line.values[i], axis, plot);
-        if (down) c.lineTo(x, y);
-        else {
-          c.moveTo(x, y);
-          c.lineTo(x, y); // a lone sample becomes a dot
-        }
-        down = true;
-      }
-      c.stroke();
+      c.globalAlpha = series.behind ? 0.55 : series.label === "neutral" ? 0.7 : 1;
+      this.drawPath(c, line, panel.axes[series.axis ?? 0].range, plot, view, series.wide ? 2 : 1.4);
       c.globalAlpha = 1;
     }
+  }
+
+  /** Whether a pixel holds so many samples that the line becomes an area. */
+  isDense(series, view) {
+    const times = this.data.times(series.array.split(".")[0]);
+    const inView = upperBound(times, view.end) - upperBound(times, view.start);
+    return inView > 8 * view.width;
+  }
+
+  drawPath(c, line, axis, plot, view, width) {
+    c.lineWidth = width;
+    c.lineJoin = c.lineCap = "round";
+    c.beginPath();
+    let down = false;
+    for (let i = 0; i < line.times.length; i++) {
+      if (Number.isNaN(line.values[i])) {
+        down = false;
+        continue;
+      }
+      const x = timeToX(line.times[i], view);
+      const y = valueToY(line.values[i], axis, plot);
+      if (down) c.lineTo(x, y);
+      else {
+        c.moveTo(x, y);
+        c.lineTo(x, y); // a lone sample becomes a dot
+      }
+      down = true;
+    }
+    c.stroke();
+  }
+
+  /**
+   * For each pixel column of the screen a bar from its lowest to its highest sample, mixed
+   * pixel by pixel so that no line hides another. Strokes of as many points take several
+   * times as long.
+   */
+  drawDense(c, ordered, plot, view) {
+    const ratio = window.devicePixelRatio || 1;
+    const columns = Math.max(Math.round(view.width * ratio), 1);
+    const rows = Math.max(Math.round(plot.height * ratio), 1);
+    const image = new ImageData(columns, rows);
+    const scaled = { top: 0, height: rows };
+    for (const series of ordered) {
+      const times = this.data.times(series.array.split(".")[0]);
+      const axis = plot.panel.axes[series.axis ?? 0].range;
+      const bars = columnBars(times, this.data.column(series), view, columns, (value) =>
+        valueToY(value, axis, scaled),
+      );
+      paintBars(image, bars, channels(this.theme.color(series.color)), 0.6);
+    }
+    this.blit(c, image, plot.top, view, plot.height);
+  }
+
+  /** Puts an image of the screen's own pixels over a plot, with what is under it shining through. */
+  blit(c, image, top, view, height) {
+    const sheet = (this.sheet ??= document.createElement("canvas"));
+    sheet.width = image.width;
+    sheet.height = image.height;
+    sheet.getContext("2d").putImageData(image, 0, 0);
+    c.imageSmoothingEnabled = false;
+    c.drawImage(sheet, LEFT, top, view.width, height);
   }
 
   depth(series) {
@@ -627,7 +674,7 @@ export class Timelines {
       this.look(followRange(this.view, t, this.bounds));
       this.follows = true;
     }
-    if (this.theme) this.drawOverlay();
+    this.refresh();
   }
 
   /** Show the time and the values under the pointer. */
@@ -651,7 +698,7 @@ export class Timelines {
       this.tip.style.left = `${Math.max(left, 0)}px`;
       this.tip.style.top = `${Math.max(Math.min(y - h / 2, this.height - h), 0)}px`;
     }
-    this.drawOverlay();
+    this.refresh();
   }
 
   describe(panel, chosen, unit) {
@@ -680,7 +727,7 @@ export class Timelines {
   leave() {
     this.hover = null;
     this.tip.hidden = true;
-    this.drawOverlay();
+    this.refresh();
   }
 }
 

@@ -469,9 +469,32 @@ test("rows that are hard to read are set apart from those without a face", () =>
   assert.equal(data.reason("face", 4), "");
 });
 
-test("a linked player seeks only when it is audibly off, and no further than its end", () => {
-  assert.equal(player.correction(5, 5.1, 20), null);
-  assert.equal(player.correction(5, 6, 20), 6);
-  assert.equal(player.correction(19.95, 30, 20), null);
-  assert.equal(player.correction(3, 30, 20), 20);
+test("a linked player keeps up by its pace, and seeks only when it is far away", () => {
+  assert.deepEqual(player.keepUp(5, 5.01, 20), { seek: null, pace: 1 });
+  assert.ok(Math.abs(player.keepUp(5, 5.2, 20).pace - 1.2) < 1e-9);
+  assert.ok(Math.abs(player.keepUp(5, 4.8, 20).pace - 0.8) < 1e-9);
+  assert.ok(player.keepUp(5, 5.9, 20).pace < 1.5);
+  assert.equal(player.keepUp(5, 8, 20).seek, 8);
+  assert.deepEqual(player.keepUp(19.99, 30, 20), { seek: null, pace: 1 });
+  assert.equal(player.keepUp(3, 30, 20).seek, 20);
+});
+
+test("bars of neighbouring columns meet, and a gap stays a gap", () => {
+  const times = Float64Array.from({ length: 40 }, (_, i) => i);
+  const values = Float32Array.from(times, (t) => (t < 10 ? 5 : t < 20 ? NaN : t < 30 ? 40 : 90));
+  const range = { start: 0, end: 40 };
+  const { top, bottom } = player.columnBars(times, values, range, 4, (v) => 100 - v);
+  assert.deepEqual([...top], [95, -1, 60, 10]);
+  assert.deepEqual([...bottom], [95, -1, 60, 60]);
+});
+
+test("bars are mixed so that none hides another", () => {
+  const image = { width: 1, height: 3, data: new Uint8ClampedArray(12) };
+  player.paintBars(image, { top: [0], bottom: [1] }, [255, 0, 0], 0.5);
+  player.paintBars(image, { top: [1], bottom: [9] }, [0, 0, 255], 0.5);
+  const pixel = (y) => [...image.data.subarray(4 * y, 4 * y + 4)];
+  assert.deepEqual(pixel(0), [255, 0, 0, 128]);
+  assert.deepEqual(pixel(2), [0, 0, 255, 128]);
+  const [r, , b, a] = pixel(1);
+  assert.ok(r > 60 && b > r && a > 185);
 });
