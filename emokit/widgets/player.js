@@ -38,9 +38,8 @@ function renderPlayer({ model, el, siblings, tracks }) {
   const screen = make("div", "ek-screen", top);
   const stage = new Stage(screen, layout, data);
   const controls = make("div", "ek-controls", screen);
-  const side = make("div", "ek-side", top);
-  const readout = new Readout(side, layout, data);
-  const evidence = new Evidence(side);
+  const readout = new Readout(top, layout, data);
+  const evidence = new Evidence(root);
   const toolbar = new Toolbar(root, layout, tracks);
   const timelines = new Timelines(root, layout, data, tracks);
   make("div", "ek-note", root, layout.note);

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import re
-import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -15,8 +14,9 @@ import traitlets
 import xarray as xr
 
 from emokit.clip import Clip, ClipError, open_clip
-from emokit.schema import ACTION_UNITS, EMOTION_COLORS, GROUPS, extend_history, validate
+from emokit.schema import GROUPS, extend_history, validate
 
+from .evidence import EVIDENCE, explain_moment
 from .page import write_page
 from .panels import build_panels, status_reasons
 from .proxy import make_proxy, needs_proxy
@@ -34,12 +34,6 @@ _LOW_QUALITY = 0.4
 
 #: What a page written to disk opens with.
 _PAGE_TRAITS = ("current_time", "selection", "face", "loop", "blur_faces")
-
-#: What the evidence of a moment is read from.
-_EVIDENCE = {"unit_presence", "emotion_probability"}
-
-#: Units named in the evidence, the strongest first.
-_UNITS_EXPLAINED = 6
 
 _NOTE = "Values are model estimates of displayed behaviour, not of what a person feels."
 
@@ -293,121 +287,13 @@ class Player(anywidget.AnyWidget):
             values = np.ascontiguousarray(mesh.values, dtype="<f4")
             self.send({"type": "mesh", "face": face, "start": start}, [values.tobytes()])
         elif message.get("type") == "explain":
-            answer = self._evidence(float(message["time"]), str(message["face"]))
+            answer = explain_moment(
+                self._result,
+                self._explain,
+                time=float(message["time"]),
+                face=str(message["face"]),
+            )
             self.send({"type": "evidence", "number": message["number"], **answer})
-
-    def _evidence(self, time: float, face: str) -> dict[str, object]:
-        ds = self._result["face"].to_dataset()
-        try:
-            push = self._explain(ds, time=time, face=face)
-        except ValueError as error:
-            return {"note": str(error)}
-        row = ds.sel(face=face, time=float(push["time"]))
-        probability = row["emotion_probability"]
-        if not np.isfinite(probability).all():
-            return {"note": f"No face is read at {time:.2f} s, so there is nothing to explain."}
-        order = probability["emotion"].values[np.argsort(-probability.values)]
-        presence = row["unit_presence"]
-        return {
-            "time": float(push["time"]),
-            "face": face,
-            "voice": self._voice_at(time),
-            "emotions": [
-                {
-                    "label": str(emotion),
-                    "probability": float(probability.sel(emotion=emotion)),
-                    "color": EMOTION_COLORS.get(str(emotion), "ink"),
-                    "units": _strongest(push.sel(emotion=emotion), presence),
-                }
-                for emotion in order
-            ],
-        }
-
-    def _voice_at(self, time: float) -> str:
-        if "voice" not in self._result.children:
-            return ""
-        voice = self._result["voice"].to_dataset().sel(time=time, method="nearest")
-        names = {"f0": ("pitch", "Hz"), "intensity": ("intensity", "dB")}
-        known = [(n, float(voice[n])) for n in names if n in voice and np.isfinite(voice[n])]
-        return ", ".join(f"{names[n][0]} {value:.0f} {names[n][1]}" for n, value in known)
-
-
-def _strongest(push: xr.DataArray, presence: xr.DataArray) -> list[dict[str, object]]:
-    """Units that speak for or against an emotion, those that say most first."""
-    values = np.nan_to_num(push.values)
-    order = [k for k in np.argsort(-np.abs(values)) if values[k]][:_UNITS_EXPLAINED]
-    units = [str(unit) for unit in push["action_unit"].values]
-    return [
-        {
-            "unit": units[k],
-            "hint": ACTION_UNITS.get(units[k], ""),
-            "presence": float(presence.values[k]),
-            "push": float(values[k]),
-        }
-        for k in order
-    ]
-
-
-class Link:
-    """Players on one clock, until :meth:`unlink`; made by :func:`link`."""
-
-    def __init__(self, players: tuple[Player, ...]) -> None:
-        self._players = players
-        self._name = uuid.uuid4().hex
-        for player in players:
-            player._clock = self._name
-
-    def unlink(self) -> None:
-        """Let each player go its own way again."""
-        for player in self._players:
-            if player._clock == self._name:
-                player._clock = ""
-
-    def __repr__(self) -> str:
-        return f"<Link of {len(self._players)} players>"
-
-
-def link(*players: Player) -> Link:
-    """Put players on one clock, to compare two clips, or two readings of one.
-
-    What is done to one of them in the browser (play, pause, seek, speed) the others do
-    too; of two that play, the one that was started keeps the time. A clip that is
-    shorter waits at its end.
-
-    Parameters
-    ----------
-    *players : Player
-        Two or more, shown on the same page. One that was on another clock leaves it.
-
-    Returns
-    -------
-    Link
-        ``unlink()`` ends it.
-
-    Raises
-    ------
-    TypeError
-        If one of them is not a player.
-    ValueError
-        If there are fewer than two.
-
-    Examples
-    --------
-    >>> import numpy as np, emokit as ek
-    >>> voice = ek.schema.build_dataset(
-    ...     "voice", {"f0": np.full(9, 120.0)}, {"time": np.arange(9) / 10}, history="[]"
-    ... )
-    >>> both = ek.link(ek.play(voice), ek.play(voice))
-    >>> both
-    <Link of 2 players>
-    >>> both.unlink()
-    """
-    for player in players:
-        if not isinstance(player, Player):
-            raise TypeError(f"players must be made by play; got {type(player).__name__}")
-    if len(set(map(id, players))) < 2:
-        raise ValueError("players must be two or more, each another one")
-    return Link(players)
 
 
 def play(
@@ -485,7 +371,7 @@ def play(
     if frame_times.size:
         arrays["frame.time"] = xr.DataArray(frame_times, dims="time")
 
-    if explain is None and "face" in groups and set(groups["face"]) >= _EVIDENCE:
+    if explain is None and "face" in groups and set(groups["face"]) >= EVIDENCE:
         # Through the package, so that no widget depends on a stage.
         import emokit
 

@@ -296,7 +296,7 @@ export class Timelines {
     c.textAlign = "left";
     // Of the marks, only those that this clip needs.
     const doubt = Boolean(this.data.arrays["face.face_quality"]);
-    const key = right - 186 - (doubt ? 82 : 0);
+    const key = right - 186 - (doubt ? 88 : 0);
     for (let i = 0; i < 64; i++) {
       c.fillStyle = `rgb(${theme.ramp[i * 4]})`;
       c.fillRect(key + 12 + i, top, 1.2, 9);

@@ -181,8 +181,9 @@ export class Evidence {
       this.draw(theme);
     });
     const most = Math.max(...emotions.flatMap((e) => e.units.map((u) => Math.abs(u.push))), 0.1);
+    const list = make("div", "ek-pushes", this.element);
     for (const { unit, hint, presence, push } of found.units) {
-      const row = make("div", "ek-push", this.element);
+      const row = make("div", "ek-push", list);
       row.title = `shown ${presence.toFixed(2)}; multiplies the odds by ${Math.exp(push).toFixed(2)}`;
       make("span", "ek-push-unit", row, `${unit} ${hint}`);
       const bar = make("i", push < 0 ? "ek-against" : "ek-for", make("span", "ek-push-bar", row));
