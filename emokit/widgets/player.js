@@ -10,9 +10,10 @@ import { makeButton, makeSelect, make, readTheme } from "./elements.js";
 import { formatTime, frameIndex, frameMiddle, keepUp, mediaAddresses } from "./geometry.js";
 import { stepFrame, throttle } from "./geometry.js";
 import { bindGestures } from "./gestures.js";
+import { Readout } from "./readout.js";
 import { Data } from "./samples.js";
 import { Clock, Meshes, Stage, mediaMessage, readPage } from "./stage.js";
-import { Readout, Timelines, Tracks } from "./timelines.js";
+import { Timelines, Tracks } from "./timelines.js";
 import { Evidence, Toolbar } from "./toolbar.js";
 
 const REPORT_MS = 100;

@@ -27,7 +27,17 @@ logger = logging.getLogger(__name__)
 _HERE = Path(__file__).parent
 
 #: Parts of the player's module, each after those it imports.
-_PARTS = ("geometry", "samples", "elements", "timelines", "toolbar", "gestures", "stage", "player")
+_PARTS = (
+    "geometry",
+    "samples",
+    "elements",
+    "timelines",
+    "readout",
+    "toolbar",
+    "gestures",
+    "stage",
+    "player",
+)
 
 #: Faces of a lower quality than this are marked as hard to read.
 _LOW_QUALITY = 0.4

@@ -192,8 +192,10 @@ export function columnBars(times, values, range, columns, toY) {
   let above = NaN;
   let below = NaN;
   for (let c = 0; c < columns; c++) {
-    if (edges[c] === edges[c + 1]) continue;
-    seekExtremes(levels, edges[c], edges[c + 1]);
+    // Between two samples that are further apart than elsewhere the line stays where it was.
+    const held = edges[c] === edges[c + 1];
+    if (held && (edges[c] === 0 || edges[c] === values.length)) continue;
+    seekExtremes(levels, edges[c] - held, edges[c + 1]);
     const top = toY(highest);
     const bottom = toY(lowest);
     if (!Number.isNaN(top)) {
@@ -260,17 +262,37 @@ export function boxAt(times, values, { face, faces }, t) {
   return Array.from(at(near), (value, k) => value + share * (at(other)[k] - value));
 }
 
-/** `spans` inside `view`; those of a kind that are hardly apart on the screen become one. */
-export function spansInView(spans, view) {
-  const out = [];
-  const pixel = (view.end - view.start) / view.width;
+/**
+ * For each pixel column, how much of it spans of one sort cover, 0 to 1. `wanted(code)` says
+ * which sort. Scattered frames must neither vanish from a long clip nor seem to fill it.
+ */
+export function coverage(spans, wanted, { start, end }, columns) {
+  const out = new Float32Array(columns);
+  const scale = columns / (end - start);
   for (const span of spans) {
-    if (span.end <= view.start || span.start >= view.end) continue;
-    const open = out[out.length - 1];
-    if (open && open.code === span.code && span.start - open.end < 2 * pixel) open.end = span.end;
-    else out.push({ ...span });
+    if (span.end <= start || span.start >= end || !wanted(span.code)) continue;
+    const from = Math.max((span.start - start) * scale, 0);
+    const to = Math.min((span.end - start) * scale, columns);
+    const first = Math.floor(from);
+    const last = Math.min(Math.floor(to), columns - 1);
+    if (first === last) out[first] += to - from;
+    else {
+      out[first] += first + 1 - from;
+      out.fill(1, first + 1, last);
+      out[last] += to - last;
+    }
   }
   return out;
+}
+
+/** Calls `draw(first, after)` for each run of columns whose value passes. */
+export function eachRun(values, passes, draw) {
+  for (let i = 0; i < values.length; i++) {
+    if (!passes(values[i])) continue;
+    const first = i;
+    while (i < values.length && passes(values[i])) i++;
+    draw(first, i);
+  }
 }
 
 /** Rows that hold nothing though their status does not say why; and those hard to read. */

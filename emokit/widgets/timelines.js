@@ -1,14 +1,17 @@
-// The timelines: panels on canvases, and the values at the playhead.
+// The timelines: panels on canvases, above them the whole clip in one strip.
 
 import { fitCanvas, make } from "./elements.js";
 import { GAP, LEFT, RIGHT, ROW, RULER, TITLE, channels, findPlot, followRange } from "./geometry.js";
 import { formatTime, formatValue, upperBound } from "./geometry.js";
 import { panRange, stackPanels, timeTicks, timeToX, valueToY, xToTime, zoomRange } from "./geometry.js";
-import { LOW_QUALITY, binColumns, columnBars, decimate, paintBars } from "./samples.js";
-import { spansInView } from "./samples.js";
+import { LOW_QUALITY, binColumns, columnBars, coverage, decimate } from "./samples.js";
+import { eachRun, paintBars } from "./samples.js";
 
-/** Height of the overview, and of the strip of emotions in it. */
+/** Height of the overview. */
 const OVERVIEW = 26;
+
+/** Width of the units' values beside their rows. */
+const GUTTER = 30;
 
 /** What the tracks' menu and the folds have chosen, kept when the cell is shown again. */
 export class Tracks {
@@ -42,6 +45,7 @@ export class Timelines {
     this.hover = null;
     this.time = 0;
     this.due = null;
+    this.sheets = new WeakMap();
 
     this.overview = make("div", "ek-overview", parent);
     this.overview.style.height = `${OVERVIEW}px`;
@@ -54,6 +58,7 @@ export class Timelines {
     this.element.setAttribute("aria-valuemin", "0");
     this.element.setAttribute("aria-valuemax", layout.duration.toFixed(2));
     this.base = make("canvas", "ek-canvas", this.element);
+    this.fixed = make("canvas", "ek-canvas", this.element);
     this.overlay = make("canvas", "ek-canvas", this.element);
     this.folds = make("div", "ek-folds", this.element);
     this.tip = make("div", "ek-tip", this.element);
@@ -80,8 +85,10 @@ export class Timelines {
       fold.style.top = `${top - TITLE}px`;
       fold.dataset.title = panel.title;
     }
-    if (this.theme) this.drawBase();
-    this.refresh();
+    if (!this.theme) return;
+    this.drawFixed();
+    this.drawBase();
+    this.drawOverlay();
   }
 
   fold(title) {
@@ -159,6 +166,7 @@ export class Timelines {
     this.width = this.element.clientWidth;
     this.view.width = Math.max(this.width - LEFT - RIGHT, 1);
     this.drawSketch();
+    this.drawFixed();
     this.drawBase();
     this.drawOverlay();
   }
@@ -223,27 +231,39 @@ export class Timelines {
     c.fillRect(timeToX(this.time, whole) - 0.75, 1, 1.5, OVERVIEW - 2);
   }
 
+  /** What stays as it is while the view moves: titles, axes, what the colours mean. */
+  drawFixed() {
+    const { theme, view, width } = this;
+    if (!width) return;
+    const c = fitCanvas(this.fixed, width, this.height);
+    for (const plot of this.plots) {
+      const { panel, top } = plot;
+      c.font = `600 11px ${theme.font}`;
+      c.textAlign = "left";
+      c.textBaseline = "alphabetic";
+      c.fillStyle = theme.ink;
+      c.fillText(panel.title, LEFT, top - 6);
+      if (plot.folded) continue;
+      const after = LEFT + c.measureText(panel.title).width + 8;
+      c.font = `11px ${theme.font}`;
+      c.fillStyle = theme.dim;
+      const room = panel.kind === "heat" ? 272 : 0;
+      if (after + c.measureText(panel.unit).width < LEFT + view.width - room) {
+        c.fillText(panel.unit, after, top - 6);
+      }
+      if (panel.kind === "heat") this.drawKey(c, top - 14);
+      this.drawAxes(c, plot);
+    }
+  }
+
   drawBase() {
     const { theme, view, width } = this;
     if (!width) return;
     const c = fitCanvas(this.base, width, this.height);
     this.drawRuler(c);
     for (const plot of this.plots) {
-      const { panel, top, height } = plot;
-      c.font = `600 11px ${theme.font}`;
-      c.textAlign = "left";
-      c.textBaseline = "alphabetic";
-      c.fillStyle = theme.ink;
-      c.fillText(panel.title, LEFT, top - 6);
-      const after = LEFT + c.measureText(panel.title).width + 8;
-      c.font = `11px ${theme.font}`;
-      c.fillStyle = theme.dim;
       if (plot.folded) continue;
-      const room = panel.kind === "heat" ? 272 : 0;
-      if (after + c.measureText(panel.unit).width < LEFT + view.width - room) {
-        c.fillText(panel.unit, after, top - 6);
-      }
-      if (panel.kind === "heat") this.drawKey(c, top - 14);
+      const { panel, top, height } = plot;
       c.fillStyle = theme.plot;
       c.fillRect(LEFT, top, view.width, height);
       c.save();
@@ -257,7 +277,6 @@ export class Timelines {
       this.drawDoubt(c, plot);
       if (panel.strip) this.drawStrip(c, plot);
       c.restore();
-      this.drawAxes(c, plot);
     }
   }
 
@@ -349,27 +368,37 @@ export class Timelines {
     return this.pattern.fill;
   }
 
-  /** Calls `draw(x, width)` for each stretch of a kind, on whole pixels: those are quick to fill. */
-  eachSpan(panel, view, low, draw) {
-    for (const span of spansInView(this.data.spans(panel), view)) {
-      if ((span.code === LOW_QUALITY) !== low) continue;
-      const x = Math.round(timeToX(Math.max(span.start, view.start), view));
-      // A single lost frame of a long clip still shows.
-      draw(x, Math.max(Math.round(timeToX(Math.min(span.end, view.end), view)) - x, 1));
-    }
-  }
-
+  /** Where nothing was read: hatched; a band at the top where that is less than half of a pixel. */
   drawMissing(c, { panel, top, height, strip }, view) {
-    this.eachSpan(panel, view, false, (x, w) => this.hatch(c, x, top, w, height + strip));
+    const columns = Math.max(Math.round(view.width), 1);
+    const missing = (code) => code !== LOW_QUALITY;
+    const share = coverage(this.data.spans(panel), missing, view, columns);
+    eachRun(share, (s) => s >= 0.5, (from, to) => {
+      this.hatch(c, LEFT + from, top, to - from, height + strip);
+    });
+    eachRun(share, (s) => s > 1e-6 && s < 0.5, (from, to) => {
+      this.hatch(c, LEFT + from, top, to - from, 5);
+    });
   }
 
   /** Where the face is hard to read the values stay, under a veil and a bar along the top. */
   drawDoubt(c, { panel, top, height }) {
     const { view, theme } = this;
-    c.fillStyle = theme.veil;
-    this.eachSpan(panel, view, true, (x, w) => c.fillRect(x, top, w, height));
+    const columns = Math.max(Math.round(view.width), 1);
+    const low = (code) => code === LOW_QUALITY;
+    const share = coverage(this.data.spans(panel), low, view, columns);
+    eachRun(share, (s) => s >= 0.5, (from, to) => {
+      c.fillStyle = theme.veil;
+      c.fillRect(LEFT + from, top, to - from, height);
+      c.fillStyle = theme.doubt;
+      c.fillRect(LEFT + from, top, to - from, 3);
+    });
     c.fillStyle = theme.doubt;
-    this.eachSpan(panel, view, true, (x, w) => c.fillRect(x, top, w, 3));
+    c.globalAlpha = 0.4;
+    eachRun(share, (s) => s > 1e-6 && s < 0.5, (from, to) => {
+      c.fillRect(LEFT + from, top, to - from, 2);
+    });
+    c.globalAlpha = 1;
   }
 
   drawHeat(c, { panel, top, height }) {
@@ -378,7 +407,7 @@ export class Timelines {
     const columns = Math.max(Math.round(view.width * ratio), 1);
     const rows = Math.max(Math.round(height * ratio), 1);
     const [low, high] = panel.range ?? [0, 1];
-    const image = new ImageData(columns, rows);
+    const { image } = this.sheetOf(panel, columns, rows);
     const pixels = new Uint32Array(image.data.buffer);
     const times = this.data.times(panel.group);
     panel.series.forEach((series, row) => {
@@ -394,7 +423,7 @@ export class Timelines {
       }
       for (let y = first + 1; y < last; y++) pixels.set(line, y * columns);
     });
-    this.blit(c, image, top, view, height);
+    this.blit(c, panel, top, view, height);
   }
 
   drawStack(c, { panel, top, height }, view) {
@@ -460,12 +489,14 @@ export class Timelines {
   isDense(series, view) {
     const times = this.data.times(series.array.split(".")[0]);
     const inView = upperBound(times, view.end) - upperBound(times, view.start);
-    return inView > 8 * view.width;
+    return inView > 2.5 * view.width * (window.devicePixelRatio || 1);
   }
 
   drawPath(c, line, axis, plot, view, width) {
     c.lineWidth = width;
-    c.lineJoin = c.lineCap = "round";
+    // Round corners cannot be seen where there is one at every other pixel, and are slow.
+    c.lineJoin = line.times.length > view.width / 2 ? "bevel" : "round";
+    c.lineCap = "round";
     c.beginPath();
     let down = false;
     for (let i = 0; i < line.times.length; i++) {
@@ -494,7 +525,7 @@ export class Timelines {
     const ratio = window.devicePixelRatio || 1;
     const columns = Math.max(Math.round(view.width * ratio), 1);
     const rows = Math.max(Math.round(plot.height * ratio), 1);
-    const image = new ImageData(columns, rows);
+    const { image } = this.sheetOf(plot.panel, columns, rows);
     const scaled = { top: 0, height: rows };
     for (const series of ordered) {
       const times = this.data.times(series.array.split(".")[0]);
@@ -504,17 +535,30 @@ export class Timelines {
       );
       paintBars(image, bars, channels(this.theme.color(series.color)), 0.6);
     }
-    this.blit(c, image, plot.top, view, plot.height);
+    this.blit(c, plot.panel, plot.top, view, plot.height);
   }
 
-  /** Puts an image of the screen's own pixels over a plot, with what is under it shining through. */
-  blit(c, image, top, view, height) {
-    const sheet = (this.sheet ??= document.createElement("canvas"));
-    sheet.width = image.width;
-    sheet.height = image.height;
-    sheet.getContext("2d").putImageData(image, 0, 0);
+  /** An empty image of the screen's own pixels, and the canvas that carries it over a panel. */
+  sheetOf(panel, columns, rows) {
+    let sheet = this.sheets.get(panel);
+    if (sheet?.image.width !== columns || sheet.image.height !== rows) {
+      const canvas = document.createElement("canvas");
+      canvas.width = columns;
+      canvas.height = rows;
+      const context = canvas.getContext("2d", { willReadFrequently: true });
+      sheet = { canvas, context, image: new ImageData(columns, rows) };
+      this.sheets.set(panel, sheet);
+    }
+    sheet.image.data.fill(0);
+    return sheet;
+  }
+
+  /** Puts a panel's image in its place, with what is under it shining through. */
+  blit(c, panel, top, view, height) {
+    const { canvas, context, image } = this.sheets.get(panel);
+    context.putImageData(image, 0, 0);
     c.imageSmoothingEnabled = false;
-    c.drawImage(sheet, LEFT, top, view.width, height);
+    c.drawImage(canvas, LEFT, top, view.width, height);
   }
 
   depth(series) {
@@ -634,20 +678,29 @@ export class Timelines {
     c.globalAlpha = 1;
   }
 
-  drawUnitValues(c, { panel, top }) {
-    const { theme, view } = this;
-    c.textAlign = "right";
-    c.textBaseline = "middle";
-    panel.series.forEach((series, row) => {
-      const value = this.data.value(series, this.time);
-      c.font = `${value >= 0.5 ? "600 " : ""}10px ${theme.font}`;
-      c.fillStyle = value >= 0.25 ? theme.ink : theme.faint;
-      c.fillText(
-        formatValue(value, series),
-        LEFT + view.width + 30,
-        top + row * ROW + ROW / 2,
-      );
-    });
+  /** Values of the units beside their rows, written anew only when they change. */
+  drawUnitValues(c, { panel, top, height }) {
+    const { theme, view, data } = this;
+    const ratio = window.devicePixelRatio || 1;
+    const texts = panel.series.map((series) =>
+      formatValue(data.value(series, this.time), series),
+    );
+    const key = `${theme.ink}/${ratio}/${height}/${texts}`;
+    const canvas = (this.gutter ??= document.createElement("canvas"));
+    if (this.gutterKey !== key) {
+      this.gutterKey = key;
+      const g = fitCanvas(canvas, GUTTER, height);
+      g.textAlign = "right";
+      g.textBaseline = "middle";
+      texts.forEach((text, row) => {
+        const value = Number(text);
+        g.font = `${value >= 0.5 ? "600 " : ""}10px ${theme.font}`;
+        g.fillStyle = value >= 0.25 ? theme.ink : theme.faint;
+        g.fillText(text, GUTTER - 2, row * ROW + ROW / 2);
+      });
+    }
+    const left = LEFT + view.width + 32 - GUTTER;
+    c.drawImage(canvas, left, top, canvas.width / ratio, canvas.height / ratio);
   }
 
   drawDots(c, plot, x) {
@@ -728,71 +781,5 @@ export class Timelines {
     this.hover = null;
     this.tip.hidden = true;
     this.refresh();
-  }
-}
-
-// ---------------------------------------------------------------- values at the playhead
-
-/** A table of the quantities by their source: what the lines mean, and their values now. */
-export class Readout {
-  constructor(parent, layout, data) {
-    this.data = data;
-    this.element = make("div", "ek-readout", parent);
-    const panels = layout.panels.filter((panel) => panel.kind !== "heat");
-    const series = panels.flatMap((panel) => [
-      ...panel.series,
-      ...(panel.strip ? [panel.strip] : []),
-    ]);
-    this.element.hidden = !series.length;
-    this.sources = ["face", "voice", "fused"].filter((s) => series.some((x) => x.source === s));
-    const table = make("table", "", this.element);
-    const head = make("tr", "", make("thead", "", table));
-    make("th", "", head, "at the playhead").scope = "col";
-    this.swatches = [];
-    for (const source of this.sources) make("th", "", head, source).scope = "col";
-    const body = make("tbody", "", table);
-    const rows = new Map();
-    for (const one of series) rows.set(one.label, [...(rows.get(one.label) ?? []), one]);
-    this.cells = [];
-    for (const [label, members] of rows) {
-      const row = make("tr", "", body);
-      const name = make("th", "", row);
-      name.scope = "row";
-      const several = members.some((one) => one.color !== members[0].color);
-      if (!several) this.swatches.push([make("i", "ek-swatch", name), members[0].color]);
-      else make("i", "ek-swatch ek-none", name);
-      const unit = members[0].unit ? ` (${members[0].unit})` : "";
-      make("span", "", name, label + unit);
-      for (const source of this.sources) {
-        const cell = make("td", "", row);
-        const one = members.find((member) => member.source === source);
-        if (!one) continue;
-        if (several) this.swatches.push([make("i", "ek-swatch ek-line", cell), one.color]);
-        if (one.share) cell.classList.add("ek-share");
-        this.cells.push({ series: one, cell, text: make("span", "", cell), shown: null });
-      }
-    }
-    this.reason = make("div", "ek-reason", this.element);
-    this.hasFace = this.sources.includes("face");
-  }
-
-  retheme(theme) {
-    for (const [swatch, color] of this.swatches) swatch.style.background = theme.color(color);
-    for (const { cell, series } of this.cells) {
-      if (series.share) cell.style.setProperty("--ek-color", theme.color(series.color));
-    }
-  }
-
-  show(t) {
-    for (const entry of this.cells) {
-      const value = this.data.value(entry.series, t);
-      const text = formatValue(value, entry.series);
-      if (text === entry.shown) continue;
-      entry.shown = text;
-      entry.text.textContent = text;
-      if (entry.series.share) entry.cell.style.setProperty("--ek-value", value || 0);
-    }
-    const reason = this.hasFace ? this.data.reason("face", t) : "";
-    if (this.reason.textContent !== reason) this.reason.textContent = reason;
   }
 }

@@ -421,20 +421,25 @@ test("a face that is lost for a moment stays covered, and not for longer", () =>
   assert.equal(player.nearestBox(times, values, place, 2.4, 0), null);
 });
 
-test("missing stretches that meet on a pixel are drawn as one, and keep their kind", () => {
-  const wide = { start: 0, end: 100, left: 0, width: 100 };
+test("a pixel column knows how much of it is missing, and of which sort", () => {
+  const wide = { start: 0, end: 100 };
   const spans = [
     { start: 1, end: 1.1, code: 1 },
     { start: 1.5, end: 1.6, code: 1 },
-    { start: 1.7, end: 1.8, code: 2 },
-    { start: 50, end: 51, code: 2 },
+    { start: 1.7, end: 1.8, code: -3 },
+    { start: 50.5, end: 53, code: 1 },
+    { start: 99.5, end: 100, code: 1 },
   ];
-  assert.deepEqual(player.spansInView(spans, wide), [
-    { start: 1, end: 1.6, code: 1 },
-    { start: 1.7, end: 1.8, code: 2 },
-    { start: 50, end: 51, code: 2 },
-  ]);
-  assert.deepEqual(player.spansInView(spans, { ...wide, start: 60 }), []);
+  const share = player.coverage(spans, (code) => code === 1, wide, 100);
+  const close = (column, value) => assert.ok(Math.abs(share[column] - value) < 1e-6, `${column}`);
+  [[0, 0], [1, 0.2], [2, 0], [50, 0.5], [51, 1], [52, 1], [53, 0], [99, 0.5]].forEach((pair) =>
+    close(...pair),
+  );
+  const runs = [];
+  player.eachRun(share, (s) => s >= 0.5, (from, to) => runs.push([from, to]));
+  assert.deepEqual(runs, [[50, 53], [99, 100]]);
+  const closer = player.coverage(spans, (code) => code === 1, { start: 51, end: 52 }, 4);
+  assert.deepEqual([...closer], [1, 1, 1, 1]);
 });
 
 test("rows that are hard to read are set apart from those without a face", () => {
@@ -486,6 +491,13 @@ test("bars of neighbouring columns meet, and a gap stays a gap", () => {
   const { top, bottom } = player.columnBars(times, values, range, 4, (v) => 100 - v);
   assert.deepEqual([...top], [95, -1, 60, 10]);
   assert.deepEqual([...bottom], [95, -1, 60, 60]);
+});
+
+test("where samples are sparse a bar holds its value rather than leaving a hole", () => {
+  const times = Float64Array.from([0, 1, 2, 3, 9]);
+  const values = Float32Array.from([5, 5, 5, 30, 5]);
+  const { top } = player.columnBars(times, values, { start: 0, end: 20 }, 10, (v) => 100 - v);
+  assert.deepEqual([...top], [95, 70, 70, 70, 70, -1, -1, -1, -1, -1]);
 });
 
 test("bars are mixed so that none hides another", () => {
