@@ -22,4 +22,5 @@ from .prosody import extract_prosody as extract_prosody
 from .readers import read_action_units as read_action_units
 from .tracks import merge_faces as merge_faces
 from .tracks import split_face as split_face
+from .widgets import link as link
 from .widgets import play as play

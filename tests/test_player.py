@@ -14,7 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from browser import NO_FACE, find_video, simulate_face, simulate_result, simulate_voice
+from browser import (
+    NO_FACE,
+    add_evidence,
+    find_video,
+    simulate_face,
+    simulate_result,
+    simulate_voice,
+)
 
 import emokit as ek
 from emokit.widgets import serve
@@ -200,7 +207,7 @@ def test_a_clip_that_has_gone_is_named_and_the_timelines_remain(show):
 
 def test_frames_in_memory_have_no_file_to_play(show):
     clip = ek.Clip.from_frames(np.zeros((3, 48, 64, 3), np.uint8), [0.0, 0.1, 0.2])
-    player = show(simulate_face(clip.frame_times), clip=clip)
+    player = show(simulate_face(clip.frame_times), clip=clip, proxy=False)
     assert player._layout["media"]["kind"] == "none"
     assert player._layout["width"] == 64
 
@@ -257,6 +264,140 @@ def test_face_must_be_one_of_the_tracks(show):
     assert player.face == "face_1"
 
 
+def test_selection_is_a_start_and_a_later_end_inside_the_clip(show):
+    player = show(simulate_result())
+    assert player.selection is None
+    for asked, kept in (((2, 5), (2.0, 5.0)), ([18, 99], (18.0, 20.0)), (None, None)):
+        player.selection = asked
+        assert player.selection == kept
+    player.selection = (2, 5)
+    for wrong in ((5, 2), (3, 3), (1, float("nan")), (30, 40)):
+        with pytest.raises(Exception, match="selection must"):
+            player.selection = wrong
+    assert player.selection == (2.0, 5.0)
+
+
+def test_a_selection_that_the_browser_sends_is_taken(show):
+    player = show(simulate_result())
+    heard = []
+    player.observe(lambda change: heard.append(change["new"]), "selection")
+    player.set_state({"selection": [1.5, 2.5]})
+    player.set_state({"selection": None})
+    assert heard == [(1.5, 2.5), None]
+
+
+def test_selected_slices_every_group_on_its_own_time(show):
+    result = simulate_result(faces=2)
+    before = result.copy(deep=True)
+    player = show(result)
+    player.selection = (3.3, 4.7)
+    part = player.selected()
+    assert set(part.children) == {"face", "voice", "fused"}
+    for name, child in part.children.items():
+        whole = result[name]["time"].values
+        inside = whole[(whole >= 3.3) & (whole <= 4.7)]
+        np.testing.assert_array_equal(child["time"].values, inside)
+        assert inside.size
+        step = ek.schema.read_history(child.to_dataset())[-1]
+        assert step["step"] == "select"
+        assert step["parameters"] == {"start": 3.3, "end": 4.7}
+        ek.schema.validate(child.to_dataset(), group=name)
+    assert part.attrs == result.attrs
+    assert result.identical(before)
+
+
+def test_selected_is_everything_where_nothing_is_selected(show):
+    result = simulate_result()
+    assert show(result).selected().identical(result)
+
+
+def test_a_stage_of_its_own_can_be_selected_from(show):
+    player = show(simulate_voice(10.0))
+    player.selection = (2, 3)
+    assert player.selected()["voice"]["f0"].sizes["time"] == 101
+
+
+def ask(player, **message):
+    """What the player answers to a message of the browser, as (content, buffers)."""
+    sent = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            type(player),
+            "send",
+            lambda self, content, buffers=None: sent.append((content, buffers)),
+        )
+        player._handle_custom_msg(message, [])
+    (answer,) = sent
+    return answer
+
+
+def test_evidence_is_what_explain_says_of_the_moment_and_the_face(show):
+    result = add_evidence(simulate_result(faces=2))
+    player = show(result)
+    assert player._layout["explains"] is True
+    answer, _ = ask(player, type="explain", number=7, time=3.0, face="face_1")
+    assert (answer["type"], answer["number"], answer["face"]) == ("evidence", 7, "face_1")
+    json.dumps(answer, allow_nan=False)
+    face = result["face"].to_dataset()
+    push = ek.explain(face, time=3.0, face="face_1")
+    probability = face["emotion_probability"].sel(face="face_1").sel(time=3.0, method="nearest")
+    first = answer["emotions"][0]
+    assert first["label"] == probability.idxmax("emotion").item()
+    assert first["probability"] == pytest.approx(float(probability.max()))
+    found = {unit["unit"]: unit["push"] for unit in first["units"]}
+    expected = push.sel(emotion=first["label"]).to_series().sort_values(key=np.abs)[-6:]
+    assert found == pytest.approx(expected[expected != 0].to_dict())
+    assert "pitch" in answer["voice"] or "intensity" in answer["voice"]
+
+
+def test_no_face_has_no_evidence_but_a_reason(show):
+    player = show(add_evidence(simulate_result()))
+    answer, _ = ask(player, type="explain", number=1, time=8.7, face="face_0")
+    assert "No face is read at 8.70 s" in answer["note"]
+
+
+def test_evidence_comes_from_the_function_that_is_given(show):
+    def explain(ds, *, time, face):
+        return ek.explain(ds, time=time, face=face) * 0 + 1.0
+
+    player = show(add_evidence(simulate_result()), explain=explain)
+    answer, _ = ask(player, type="explain", number=1, time=3.0, face="face_0")
+    assert {unit["push"] for unit in answer["emotions"][0]["units"]} == {1.0}
+
+
+def test_without_its_grounds_no_evidence_is_offered(show):
+    assert show(simulate_result())._layout["explains"] is False
+
+
+def test_meshes_are_sent_when_asked_for_and_not_before(show):
+    result = add_evidence(simulate_result(faces=2))
+    player = show(result)
+    assert player._layout["mesh"] is True
+    assert not any("landmark" in name for name in player._arrays)
+    answer, (data,) = ask(player, type="mesh", face=1, start=480, count=64)
+    points = np.frombuffer(data, "<f4").reshape(20, 30, 2)  # the clip ends after 500
+    expected = result["face"]["landmark_position"].values[480:, 1, :, :2]
+    np.testing.assert_array_equal(points, expected)
+    assert (answer["face"], answer["start"]) == (1, 480)
+
+
+def test_linked_players_share_a_clock_until_they_do_not(show):
+    one, two, three = (show(simulate_voice(2.0)) for _ in range(3))
+    first = ek.link(one, two)
+    assert one._clock and one._clock == two._clock
+    assert three._clock == ""
+    second = ek.link(two, three)
+    assert two._clock == three._clock != one._clock
+    first.unlink()
+    assert one._clock == "" and two._clock == three._clock != ""
+    second.unlink()
+    assert {two._clock, three._clock} == {""}
+    with pytest.raises(ValueError, match="two or more"):
+        ek.link(one, one)
+    with pytest.raises(TypeError, match="made by play; got str"):
+        ek.link(one, "two")
+
+
 # ---------------------------------------------------------------- the page
 
 
@@ -300,13 +441,15 @@ def read_page(path):
 
 
 def test_a_page_carries_the_video_whole_and_the_numbers(show, tmp_path, monkeypatch):
-    monkeypatch.setattr("emokit.widgets.player._MEDIA_PIECE", 3 * 2**18)
+    monkeypatch.setattr("emokit.widgets.page._MEDIA_PIECE", 3 * 2**18)
     path = find_video()
     player = show(simulate_result(path))
     player.current_time = 3.5
+    player.selection = (2, 4)
     page = read_page(player.to_html(tmp_path / "talk.html"))
     assert page.media == path.read_bytes()
     assert page.state["current_time"] == 3.5
+    assert page.state["selection"] == [2, 4]
     entry = page.state["_arrays"]["face.au"]
     assert base64.b64decode(entry["data"]) == player._arrays["face.au"]["data"]
     assert list(tmp_path.iterdir()) == [tmp_path / "talk.html"]
@@ -343,7 +486,8 @@ def test_names_cannot_break_out_of_the_page(show, tmp_path):
 
 def test_the_widget_code_cannot_end_its_own_element():
     folder = Path(ek.widgets.__file__).parent
-    assert "</script" not in (folder / "player.js").read_text(encoding="utf-8").lower()
+    for part in folder.glob("*.js"):
+        assert "</script" not in part.read_text(encoding="utf-8").lower()
     assert "</style" not in (folder / "player.css").read_text(encoding="utf-8").lower()
 
 
@@ -362,7 +506,7 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(show, tmp_path):
         raise OSError(errno.ENOSPC, "disk full")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("emokit.widgets.player._script_json", fail)
+        patch.setattr("emokit.widgets.page._script_json", fail)
         with pytest.raises(OSError, match="disk full"):
             player.to_html(page, video=False)
     assert list(tmp_path.iterdir()) == [page]

@@ -5,7 +5,14 @@ import wave
 
 import numpy as np
 import pytest
-from browser import find_video, run_lab, simulate_result, simulate_voice, start_chromium
+from browser import (
+    find_video,
+    run_lab,
+    simulate_face,
+    simulate_result,
+    simulate_voice,
+    start_chromium,
+)
 
 import emokit as ek
 
@@ -80,6 +87,23 @@ class Shown:
     def click(self, t, duration):
         self.page.mouse.click(*self.place(t, duration))
 
+    def drag(self, start, end, *, key=None):
+        """Drag between two places, holding a key of the keyboard where one is named."""
+        mouse, keyboard = self.page.mouse, self.page.keyboard
+        if key:
+            keyboard.down(key)
+        mouse.move(*start)
+        mouse.down()
+        mouse.move((start[0] + end[0]) / 2, (start[1] + end[1]) / 2, steps=3)
+        mouse.move(*end, steps=3)
+        mouse.up()
+        if key:
+            keyboard.up(key)
+
+    def picture(self):
+        """What is drawn over the video."""
+        return self.root.locator(".ek-stage canvas").evaluate("canvas => canvas.toDataURL()")
+
 
 @pytest.fixture(scope="module")
 def chromium():
@@ -91,7 +115,8 @@ def chromium():
 @pytest.fixture(scope="module")
 def lab(chromium, tmp_path_factory):
     cells = [
-        "import browser, emokit as ek\nresult = browser.simulate_result(browser.find_video())",
+        "import browser, emokit as ek\n"
+        "result = browser.add_evidence(browser.simulate_result(browser.find_video()))",
         "player = ek.play(result)\nplayer",
         "other = ek.play(result)\nother",
     ]
@@ -210,7 +235,7 @@ def test_the_kernel_seeks_and_nothing_comes_back(player):
 def test_keys_stay_out_of_the_notebook(player):
     cells = player.page.locator(".jp-CodeCell")
     before = cells.count()
-    for key in ("a", "b", "x", "d", "d", "Space", "Space"):
+    for key in ("a", "b", "b", "x", "d", "d", "Space", "Space"):
         player.page.keyboard.press(key)
     player.page.wait_for_timeout(300)
     assert cells.count() == before
@@ -256,6 +281,147 @@ def test_pointing_shows_time_and_value(player):
     assert "0:10.0" in words and "AU06 cheek raiser" in words
     player.page.mouse.move(*player.place(8.7, 19.69))
     assert "no face" in until(tip.inner_text, lambda text: "0:08.7" in text)
+
+
+def test_shift_and_drag_selects_and_the_kernel_has_the_stretch(player):
+    player.drag(player.place(4, 19.69), player.place(7, 19.69), key="Shift")
+
+    def chosen():
+        text = ask(player.page, "player.selection")
+        return [float(x) for x in text.strip("()").split(",")] if text != "None" else [0, 0]
+
+    start, end = until(chosen, lambda ends: ends[1] == pytest.approx(7, abs=0.05))
+    assert start == pytest.approx(4, abs=0.05)
+    times = ask(player.page, "player.selected()['face'].time.values[[0, -1]].tolist()")
+    first, last = (float(x) for x in times.strip("[]").split(","))
+    assert start <= first < start + FRAME and end - FRAME < last <= end
+    # Selecting is not seeking.
+    assert player.playhead == pytest.approx(5, abs=0.1)
+    ask(player.page, "setattr(player, 'selection', (1, 2.5))")
+    words = player.root.locator(".ek-chosen")
+    until(words.inner_text, lambda text: "0:01.00 – 0:02.50" in text)
+    player.page.keyboard.press("Escape")
+    until(lambda: ask(player.page, "player.selection"), lambda t: t == "None")
+
+
+def test_a_drag_on_the_ruler_selects_and_its_edges_can_be_moved(player):
+    y = player.line.bounding_box()["y"] + 8
+
+    def on_ruler(t):
+        return player.place(t, 19.69)[0], y
+
+    player.drag(on_ruler(10), on_ruler(12))
+    player.drag(on_ruler(12), on_ruler(15))
+    words = player.root.locator(".ek-chosen")
+    assert until(words.inner_text, lambda t: "(5." in t or "(4.9" in t)
+    player.page.mouse.click(*on_ruler(3))
+    assert player.playhead == pytest.approx(3, abs=0.1)
+    assert words.inner_text()
+    player.page.keyboard.press("Escape")
+
+
+def test_the_wheel_zooms_about_the_pointer_only_with_control(player):
+    x, y = player.place(12, 19.69)
+    player.page.mouse.move(x, y)
+    player.page.mouse.wheel(0, 120)
+    player.page.wait_for_timeout(100)
+    y = player.place(12, 19.69)[1]
+    player.page.mouse.move(x, y)
+    player.page.keyboard.down("Control")
+    for _ in range(4):
+        player.page.mouse.wheel(0, -100)
+    player.page.keyboard.up("Control")
+    player.page.wait_for_timeout(100)
+    player.page.mouse.click(x, y)
+    assert player.playhead == pytest.approx(12, abs=0.06)
+    # Seen closer, the same way on the screen is less time.
+    player.page.mouse.click(x + 50, y)
+    assert 12.1 < player.playhead < 12.1 + 50 / 950 * 19.69 / 2
+    overview = player.root.locator(".ek-overview").bounding_box()
+    player.page.mouse.dblclick(overview["x"] + 300, overview["y"] + 12)
+    player.page.wait_for_timeout(100)
+    player.click(3, 19.69)
+    assert player.playhead == pytest.approx(3, abs=0.06)
+
+
+def test_the_overviews_window_moves_what_is_in_view(player):
+    player.page.keyboard.press("+")
+    player.page.keyboard.press("+")
+    player.page.wait_for_timeout(100)
+    strip = player.root.locator(".ek-overview").bounding_box()
+    plot = strip["width"] - 62 - 52
+
+    def on_strip(t):
+        return strip["x"] + 62 + plot * t / 19.69, strip["y"] + 12
+
+    player.drag(on_strip(5), on_strip(12))
+    player.page.wait_for_timeout(100)
+    box = player.line.bounding_box()
+    player.page.mouse.click(box["x"] + 62 + plot / 2, box["y"] + 100)
+    middle = player.playhead
+    player.page.keyboard.press("0")
+    assert 11 < middle < 15
+
+
+def test_a_selection_plays_over_and_over(player):
+    ask(player.page, "setattr(player, 'selection', (5, 5.6))")
+    ask(player.page, "setattr(player, 'loop', True)")
+    until(player.root.locator(".ek-chosen").inner_text, bool)
+    player.page.evaluate(RECORD)
+    player.page.keyboard.press("Space")
+    player.page.wait_for_timeout(1700)
+    player.page.keyboard.press("Space")
+    seen = np.array(player.page.evaluate("window.seen"))[:, 0]
+    assert (np.diff(seen) < -0.3).sum() >= 1
+    assert seen.min() > 5 - 2 * FRAME and seen.max() < 5.6 + 3 * FRAME
+    player.page.keyboard.press("l")
+    player.page.keyboard.press("Escape")
+    until(lambda: ask(player.page, "player.loop"), lambda t: t == "False")
+
+
+def test_evidence_of_a_moment_names_units_and_their_push(player):
+    player.page.keyboard.press("e")
+    panel = player.root.locator(".ek-evidence")
+    words = until(panel.inner_text, lambda text: "AU" in text)
+    assert "0:04.9" in words or "0:05.0" in words
+    player.click(12, 19.69)
+    until(panel.inner_text, lambda text: "0:12" in text or "0:11.9" in text)
+    player.click(8.7, 19.69)
+    until(panel.inner_text, lambda text: "No face is read" in text)
+    player.page.keyboard.press("e")
+    assert panel.is_hidden()
+
+
+def test_the_mesh_comes_from_the_kernel_when_it_is_wanted(player):
+    before = player.picture()
+    player.page.keyboard.press("m")
+    until(player.picture, lambda drawn: drawn != before)
+    player.page.keyboard.press("m")
+    until(player.picture, lambda drawn: drawn == before)
+
+
+def test_linked_players_move_together(player):
+    other = Shown(player.page, 1)
+    ask(player.page, "globals().update(both=ek.link(player, other))")
+    player.page.wait_for_timeout(200)
+    player.click(10, 19.69)
+    until(lambda: other.playhead, lambda t: abs(t - 10) < 0.1)
+    player.page.keyboard.press("Space")
+    until(lambda: other.media("paused"), lambda paused: not paused)
+    until(lambda: player.playhead, lambda t: t > 10.6)
+    apart = player.page.evaluate(
+        "(([a, b]) => a.currentTime - b.currentTime)([...document.querySelectorAll('video')])"
+    )
+    assert abs(apart) < 0.35
+    player.page.keyboard.press("Space")
+    until(lambda: other.media("paused"), lambda paused: paused)
+    until(lambda: other.playhead - player.playhead, lambda d: abs(d) < FRAME)
+    ask(player.page, "both.unlink()")
+    rest = other.playhead
+    player.page.wait_for_timeout(200)
+    player.click(2, 19.69)
+    player.page.wait_for_timeout(300)
+    assert other.playhead == rest
 
 
 def test_a_closed_player_leaves_the_page(lab):
@@ -357,7 +523,7 @@ def test_a_page_without_video_keeps_its_timelines(open_page):
 def test_a_codec_that_the_browser_lacks_is_named(open_page):
     path = find_video("face_noface.mov")
     duration = ek.open_clip(path).duration
-    shown = open_page(path)
+    shown = open_page(path, widget=ek.play(simulate_result(path), proxy=False))
     message = shown.root.locator(".ek-message")
     message.wait_for()
     assert "hevc" in message.inner_text() and "libx264" in message.inner_text()
@@ -375,3 +541,81 @@ def test_the_page_fits_narrow_and_wide(open_page, width):
     assert canvas.evaluate("c => c.width / devicePixelRatio") == pytest.approx(
         shown.line.bounding_box()["width"], abs=1.5
     )
+
+
+def test_a_click_on_a_face_shows_its_timelines(open_page):
+    shown = open_page(find_video(), faces=2)
+    box = shown.root.locator(".ek-stage").bounding_box()
+    scale = box["width"] / 640
+    select = shown.root.get_by_label("Face shown in the timelines")
+    assert select.input_value() == "face_0"
+    # Face 1 is simulated about (40, 40) to (190, 230), face 0 beside it.
+    place = (box["x"] + 110 * scale, box["y"] + 130 * scale)
+    shown.page.mouse.click(*place)
+    assert select.input_value() == "face_1"
+    assert shown.media("paused") is True
+    shown.page.mouse.click(*place)
+    until(lambda: shown.media("paused"), lambda paused: not paused)
+
+
+def test_tracks_fold_hide_and_change_their_form(open_page):
+    shown = open_page(find_video())
+    height = shown.line.bounding_box()["height"]
+    shown.root.get_by_label("Fold Action units").click()
+    folded = shown.line.bounding_box()["height"]
+    assert folded < height - 200
+    shown.root.locator("summary").click()
+    shown.root.get_by_label("Voice", exact=True).uncheck()
+    assert shown.line.bounding_box()["height"] < folded - 70
+    shown.root.get_by_label("How Displayed emotion, face is drawn").select_option("heat")
+    shown.page.mouse.click(500, 5)
+    assert shown.root.locator(".ek-menu-list").is_hidden()
+    shown.root.get_by_label("Unfold Action units").click()
+    assert shown.root.locator(".ek-fold").count() == 5
+
+
+def test_faces_are_covered_while_reviewing(open_page):
+    shown = open_page(find_video(), faces=1)
+    until(lambda: shown.media("readyState"), lambda state: state >= 2)
+    box = shown.root.locator(".ek-stage").bounding_box()
+    scale = box["width"] / 640
+    inside = {"x": box["x"] + 260 * scale, "y": box["y"] + 90 * scale, "width": 60, "height": 60}
+    plain = shown.page.screenshot(clip=inside)
+    shown.root.locator(".ek-timelines").click(position={"x": 300, "y": 100})
+    shown.page.keyboard.press("b")
+    shown.page.wait_for_timeout(200)
+    covered = shown.page.screenshot(clip=inside)
+    # Flat squares need far fewer bytes than a face.
+    assert len(covered) < 0.5 * len(plain)
+
+
+def test_a_real_clip_in_an_old_codec_plays(open_page, real_clips):
+    path = real_clips / "weekly_address.mp4"
+    clip = ek.open_clip(path)
+    shown = open_page(path, widget=ek.play(simulate_face(clip.frame_times), clip=clip))
+    until(lambda: shown.media("readyState"), lambda state: state >= 2)
+    assert shown.media("videoWidth") == 512
+    assert abs(shown.media("currentTime") - 5) < 0.04
+    shown.root.locator(".ek-timelines").click(position={"x": 300, "y": 100})
+    shown.page.keyboard.press("Space")
+    start = shown.playhead
+    until(lambda: shown.playhead, lambda t: t > start + 0.3)
+
+
+def test_ten_hours_and_a_hostile_name_are_shown_as_they_are(open_page):
+    evil = "<img src=x onerror=alert(1)>"
+    times = np.arange(0, 36_000, 10.0)
+    face = simulate_face(times, 2).assign_coords(face=["face_0", evil])
+    shown = open_page("", widget=ek.play(face), video=False)
+    select = shown.root.get_by_label("Face shown in the timelines")
+    select.select_option(evil)
+    assert shown.root.locator("img").count() == 0
+    shown.line.focus() if shown.line.get_attribute("tabindex") else shown.root.focus()
+    shown.page.keyboard.press("End")
+    assert shown.root.locator(".ek-clock").inner_text().startswith("9:59:")
+    for _ in range(12):
+        shown.page.keyboard.press("+")
+    shown.page.wait_for_timeout(100)
+    box = shown.line.bounding_box()
+    shown.page.mouse.move(box["x"] + 400, box["y"] + 100)
+    assert "9:59:" in until(shown.root.locator(".ek-tip").inner_text, bool)

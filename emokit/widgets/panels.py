@@ -69,6 +69,8 @@ def build_panels(groups: Mapping[str, xr.Dataset]) -> tuple[list[dict], dict[str
         arrays |= {f"{group}.{name}": ds[name] for name in ds if f"{group}.{name}" in wanted}
         if group == "face" and "face_box" in ds:
             arrays["face.face_box"] = ds["face_box"]
+        if group == "face" and "face_quality" in ds:
+            arrays["face.face_quality"] = ds["face_quality"]
         if ds.sizes.get("time"):
             arrays[f"{group}.time"] = ds["time"]
             arrays[f"{group}.status"] = _status(group, ds)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import json
 import logging
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TextIO
 
 import anywidget
 import numpy as np
@@ -17,27 +14,60 @@ import traitlets
 import xarray as xr
 
 from emokit.clip import Clip, ClipError, open_clip
-from emokit.schema import GROUPS, validate
+from emokit.schema import GROUPS, extend_history, validate
 
+from .evidence import EVIDENCE, explain_moment
+from .page import write_page
 from .panels import build_panels, status_reasons
+from .proxy import make_proxy, needs_proxy
 from .serve import ServedFile, media_type, serve_file
 
 logger = logging.getLogger(__name__)
 
 _HERE = Path(__file__).parent
 
-#: A multiple of 3, so that the pieces of base64 can be decoded one by one.
-_MEDIA_PIECE = 6 * 2**20
+#: Parts of the player's module, each after those it imports.
+_PARTS = (
+    "geometry",
+    "samples",
+    "elements",
+    "timelines",
+    "readout",
+    "toolbar",
+    "gestures",
+    "stage",
+    "player",
+)
+
+#: Faces of a lower quality than this are marked as hard to read.
+_LOW_QUALITY = 0.4
+
+#: What a page written to disk opens with.
+_PAGE_TRAITS = ("current_time", "selection", "face", "loop", "blur_faces")
 
 _NOTE = "Values are model estimates of displayed behaviour, not of what a person feels."
+
+
+def _read_module() -> str:
+    """The player's parts as the one module that a widget must be."""
+    parts = [(_HERE / f"{name}.js").read_text(encoding="utf-8") for name in _PARTS]
+    imports = re.compile(r'^import \{[^}]*\} from "\./\w+\.js";\n', flags=re.MULTILINE)
+    return "\n".join(imports.sub("", part) for part in parts)
 
 
 class Player(anywidget.AnyWidget):
     """A video with its face boxes above timelines that move with it; made by :func:`play`.
 
-    A click or a drag on a timeline seeks. While the player has the focus, space plays
-    and pauses, the arrow keys (or ``,`` and ``.``) step by one frame, with shift by one
-    second, and Home and End go to either end.
+    A click or a drag on a timeline seeks. A drag on the ruler, or with shift, selects a
+    stretch; a double click on a timeline opens the evidence of that moment. The wheel
+    with control or command zooms, sideways or with shift it pans; so do two fingers and
+    the overview above the ruler. A click on a face shows its timelines.
+
+    While the player has the focus: space plays and pauses, the arrow keys (or ``,`` and
+    ``.``) step by one frame, with shift by one second, Home and End go to either end,
+    ``[`` and ``]`` set the ends of the selection, ``l`` loops it, ``z`` zooms to it and
+    Escape clears it, ``+``, ``-`` and ``0`` zoom, ``e`` opens the evidence, ``b`` covers
+    the faces and ``m`` draws their meshes.
 
     Attributes
     ----------
@@ -45,17 +75,31 @@ class Player(anywidget.AnyWidget):
         Presentation time in seconds of the frame on screen. Setting it seeks, and a
         time outside the clip goes to its nearer end. During playback it follows the
         browser about ten times a second.
+    selection : tuple of float or None
+        Start and end in seconds of the selected stretch; None where nothing is selected.
+        Setting it selects, and :meth:`selected` returns what lies in it.
     face : str
         Label of the face whose timelines are shown; empty where there is none.
+    loop : bool
+        Whether the selection, or without one the clip, plays over and over.
+    blur_faces : bool
+        Whether faces are covered while reviewing, for others who can see the screen. It
+        covers what the result knows of, and changes nothing in the file: it is no redaction.
     duration : float
         Length in seconds; not settable.
     """
 
-    _esm = _HERE / "player.js"
+    _esm = _read_module()
     _css = _HERE / "player.css"
 
     current_time = traitlets.Float(0.0).tag(sync=True)
+    selection = traitlets.Tuple(
+        traitlets.CFloat(), traitlets.CFloat(), allow_none=True, default_value=None
+    ).tag(sync=True)
     face = traitlets.Unicode("").tag(sync=True)
+    loop = traitlets.Bool(False).tag(sync=True)
+    blur_faces = traitlets.Bool(False).tag(sync=True)
+    _clock = traitlets.Unicode("").tag(sync=True)
     _layout = traitlets.Dict(read_only=True).tag(sync=True)
     _arrays = traitlets.Dict(read_only=True).tag(sync=True)
 
@@ -64,21 +108,59 @@ class Player(anywidget.AnyWidget):
         layout: Mapping[str, object],
         arrays: Mapping[str, dict],
         *,
+        result: xr.DataTree,
         media: Path | None = None,
+        explain: Callable[..., xr.DataArray] | None = None,
     ) -> None:
         self._media = media
         self._served: ServedFile | None = None
+        self._result = result
+        self._explain = explain
         layout = dict(layout)
         if media is not None:
             layout["media"] = {**layout["media"], **self._serve(media)}
         self.set_trait("_layout", layout)
         self.set_trait("_arrays", dict(arrays))
         super().__init__(face=next(iter(layout["faces"]), ""))
+        self.on_msg(self._answer)
 
     @property
     def duration(self) -> float:
         """Length in seconds."""
         return self._layout["duration"]
+
+    def selected(self) -> xr.DataTree:
+        """What the result holds within the selection; all of it where nothing is selected.
+
+        Returns
+        -------
+        xarray.DataTree
+            Every group, sliced to ``selection`` along its own ``time``, which still counts
+            from the start of the clip. The step is in each group's ``history``.
+
+        Examples
+        --------
+        >>> import numpy as np, emokit as ek
+        >>> voice = ek.schema.build_dataset(
+        ...     "voice", {"f0": np.full(100, 120.0)}, {"time": np.arange(100) / 10}, history="[]"
+        ... )
+        >>> player = ek.play(voice)
+        >>> player.selection = (2, 4.5)
+        >>> player.selected()["voice"]["time"].values[[0, -1]].tolist()
+        [2.0, 4.5]
+        """
+        if self.selection is None:
+            return self._result.copy()
+        start, end = self.selection
+        groups = {}
+        for node in self._result.subtree:
+            ds = node.to_dataset(inherit=False)
+            if "time" in ds.dims:
+                inside = (ds["time"] >= start) & (ds["time"] <= end)
+                history = extend_history("select", ds, parameters={"start": start, "end": end})
+                ds = ds.isel(time=inside.values).assign_attrs(history=history)
+            groups[node.path] = ds
+        return xr.DataTree.from_dict(groups)
 
     def to_html(self, path: str | Path, *, video: bool = True) -> Path:
         """Write the player as one page that opens from disk and needs no network.
@@ -122,7 +204,13 @@ class Player(anywidget.AnyWidget):
         partial = path.with_name(f"{path.name}.partial")
         try:
             with partial.open("w", encoding="utf-8", newline="\n") as file:
-                self._write_page(file, video=video)
+                write_page(
+                    file,
+                    self._page_state(video=video),
+                    code=self._esm,
+                    style=self._css,
+                    media=self._media if video else None,
+                )
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
@@ -147,6 +235,22 @@ class Player(anywidget.AnyWidget):
             )
         return min(max(proposal["value"], 0.0), self.duration)
 
+    @traitlets.validate("selection")
+    def _clip_selection(self, proposal: dict) -> tuple[float, float] | None:
+        if proposal["value"] is None:
+            return None
+        start, end = proposal["value"]
+        if not (math.isfinite(start) and math.isfinite(end) and start < end):
+            raise traitlets.TraitError(
+                f"selection must be a start and a later end in seconds, or None; got {start}, {end}"
+            )
+        start, end = (min(max(t, 0.0), self.duration) for t in (start, end))
+        if start >= end:
+            raise traitlets.TraitError(
+                f"selection must lie in 0 to {self.duration:.3f} s; got {proposal['value']}"
+            )
+        return start, end
+
     @traitlets.validate("face")
     def _known_face(self, proposal: dict) -> str:
         faces = self._layout["faces"]
@@ -168,7 +272,7 @@ class Player(anywidget.AnyWidget):
             return {"locations": locations}
         return {"port": self._served.port, "token": self._served.token, "locations": locations}
 
-    def _write_page(self, file: TextIO, *, video: bool) -> None:
+    def _page_state(self, *, video: bool) -> dict[str, object]:
         media = {
             key: value
             for key, value in self._layout["media"].items()
@@ -177,36 +281,39 @@ class Player(anywidget.AnyWidget):
         }
         if self._media and not video:
             media |= {"kind": "none", "note": "This page was written without the video."}
-        state = {
-            "current_time": self.current_time,
-            "face": self.face,
+        return {
+            **{name: getattr(self, name) for name in _PAGE_TRAITS},
+            "_clock": "",
             "_layout": {**self._layout, "media": media},
-            "_arrays": {
-                name: {**entry, "data": base64.b64encode(entry["data"]).decode()}
-                for name, entry in self._arrays.items()
-            },
+            "_arrays": self._arrays,
         }
-        title = html.escape(f"{media['name'] or 'emokit'}: displayed behaviour")
-        file.write(
-            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            # The page can send nothing anywhere, whatever is in it.
-            '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-            "script-src 'unsafe-inline'; style-src 'unsafe-inline'; media-src blob:\">\n"
-            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f"<title>{title}</title>\n<style>\n{self._css}\n</style>\n</head>\n"
-            '<body class="emokit-page">\n<main id="emokit"></main>\n'
-            f'<script type="application/json" id="emokit-state">{_script_json(state)}</script>\n'
-        )
-        if video:
-            for piece in _base64_pieces(self._media):
-                file.write(f'<script type="text/plain" class="emokit-media">{piece}</script>\n')
-        file.write(
-            f'<script type="module">\n{self._esm}\n'
-            'mountPage(document.getElementById("emokit"));\n</script>\n</body>\n</html>\n'
-        )
+
+    def _answer(self, _: object, message: dict, __: list) -> None:
+        """What the browser asks for when it is to be seen: meshes and evidence."""
+        if message.get("type") == "mesh":
+            face, start, count = (int(message[key]) for key in ("face", "start", "count"))
+            mesh = self._result["face"]["landmark_position"]
+            mesh = mesh.isel(time=slice(start, start + count), face=face, space=slice(0, 2))
+            values = np.ascontiguousarray(mesh.values, dtype="<f4")
+            self.send({"type": "mesh", "face": face, "start": start}, [values.tobytes()])
+        elif message.get("type") == "explain":
+            answer = explain_moment(
+                self._result,
+                self._explain,
+                time=float(message["time"]),
+                face=str(message["face"]),
+            )
+            self.send({"type": "evidence", "number": message["number"], **answer})
 
 
-def play(result: xr.DataTree | xr.Dataset, *, clip: Clip | str | Path | None = None) -> Player:
+def play(
+    result: xr.DataTree | xr.Dataset,
+    *,
+    clip: Clip | str | Path | None = None,
+    proxy: bool = True,
+    explain: Callable[..., xr.DataArray] | None = None,
+    progress: bool = True,
+) -> Player:
     """Show a clip beside what was found in it.
 
     Parameters
@@ -217,6 +324,16 @@ def play(result: xr.DataTree | xr.Dataset, *, clip: Clip | str | Path | None = N
     clip : Clip, str or pathlib.Path, optional
         The clip, or a copy of it that a browser can play. Without it, the file that
         `result` says it came from is shown, if it is still there.
+    proxy : bool
+        Whether a copy is made of a clip that browsers cannot play (another codec than
+        H.264, VP8, VP9 or AV1; a folder of images; frames in memory). It is kept in the
+        user's cache, and used again.
+    explain : callable, optional
+        Gives the evidence of a moment, as :func:`explain` does, which is the default where
+        `result` holds ``unit_presence``: ``explain(face, time=…, face=…)`` to a DataArray
+        ``(emotion, action_unit)``.
+    progress : bool
+        Show a progress bar while a copy is made.
 
     Returns
     -------
@@ -254,10 +371,8 @@ def play(result: xr.DataTree | xr.Dataset, *, clip: Clip | str | Path | None = N
     attrs = result.attrs
     shown, note = _find_clip(clip, attrs)
     panels, arrays = build_panels(groups)
-
-    media = shown.path if shown and shown.path and _is_playable_file(shown.path) else None
-    if shown and not media:
-        note = "This clip is not one media file, so there is nothing for the browser to play."
+    media, note = _find_media(shown, proxy=proxy, progress=progress) if shown else (None, note)
+    copied = bool(media and media != shown.path)
     frame_times = np.empty(0)
     if shown and shown.has_video:
         frame_times = shown.frame_times
@@ -265,6 +380,12 @@ def play(result: xr.DataTree | xr.Dataset, *, clip: Clip | str | Path | None = N
         frame_times = arrays["face.time"].values
     if frame_times.size:
         arrays["frame.time"] = xr.DataArray(frame_times, dims="time")
+
+    if explain is None and "face" in groups and set(groups["face"]) >= EVIDENCE:
+        # Through the package, so that no widget depends on a stage.
+        import emokit
+
+        explain = emokit.explain
 
     size = (attrs.get("width"), attrs.get("height"))
     if not all(size):
@@ -279,10 +400,13 @@ def play(result: xr.DataTree | xr.Dataset, *, clip: Clip | str | Path | None = N
         "faces": [str(face) for face in groups["face"]["face"].values] if "face" in groups else [],
         "panels": panels,
         "reasons": status_reasons(groups),
-        "note": _NOTE,
+        "low_quality": _LOW_QUALITY,
+        "explains": explain is not None,
+        "mesh": "face" in groups and "landmark_position" in groups["face"],
+        "note": _NOTE + (f" The picture is an H.264 copy of {shown.codec}." if copied else ""),
         "media": {
             "kind": kind,
-            "name": media.name if media else "",
+            "name": shown.name if media else "",
             "codec": (shown.codec if shown else "") or attrs.get("codec") or "",
             "type": media_type(media) if media else "",
             "sound": bool(media and shown.has_audio),
@@ -290,7 +414,8 @@ def play(result: xr.DataTree | xr.Dataset, *, clip: Clip | str | Path | None = N
         },
     }
     packed = {name: _pack(name, array) for name, array in arrays.items()}
-    return Player(layout, packed, media=media)
+    tree = result if isinstance(result, xr.DataTree) else xr.DataTree.from_dict(groups)
+    return Player(layout, packed, result=tree, media=media, explain=explain)
 
 
 def _duration(known: float, groups: Mapping[str, xr.Dataset]) -> float:
@@ -355,8 +480,20 @@ def _find_clip(
         return None, f"The clip cannot be shown: {error}. ek.play(result, clip=…) names another."
 
 
-def _is_playable_file(path: Path) -> bool:
-    return path.is_file() and not media_type(path).startswith("image/")
+def _find_media(clip: Clip, *, proxy: bool, progress: bool) -> tuple[Path | None, str]:
+    """The file for the browser, or None and why there is none."""
+    own = clip.path if clip.path and clip.path.is_file() else None
+    if own and media_type(own).startswith("image/"):
+        own = None
+    if own and (not proxy or not needs_proxy(clip)):
+        return own, ""
+    if proxy:
+        try:
+            return make_proxy(clip, progress=progress), ""
+        except ClipError as error:
+            logger.warning("%s", error)
+    note = "This clip is not one media file, so there is nothing for the browser to play."
+    return own, "" if own else note
 
 
 def _pack(name: str, array: xr.DataArray) -> dict[str, object]:
@@ -369,14 +506,3 @@ def _pack(name: str, array: xr.DataArray) -> dict[str, object]:
         "dtype": dtype,
         "data": values.tobytes(),
     }
-
-
-def _script_json(value: object) -> str:
-    """JSON that cannot end the script element it stands in."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-
-
-def _base64_pieces(path: Path) -> Iterator[str]:
-    with path.open("rb") as file:
-        while piece := file.read(_MEDIA_PIECE):
-            yield base64.b64encode(piece).decode()
