@@ -589,7 +589,8 @@ def test_faces_are_covered_while_reviewing(open_page):
     assert len(covered) < 0.5 * len(plain)
 
 
-def test_a_real_clip_in_an_old_codec_plays(open_page, real_clips):
+def test_a_real_clip_in_an_old_codec_plays(open_page, real_clips, tmp_path, monkeypatch):
+    monkeypatch.setattr("emokit.widgets.proxy.pooch.os_cache", lambda name: tmp_path / name)
     path = real_clips / "weekly_address.mp4"
     clip = ek.open_clip(path)
     shown = open_page(path, widget=ek.play(simulate_face(clip.frame_times), clip=clip))

@@ -208,11 +208,12 @@ export function columnBars(times, values, range, columns, toY) {
   return bars;
 }
 
-/** Mixes bars of one colour into an `ImageData`-like `{width, height, data}`. */
-export function paintBars({ width, height, data }, { top, bottom }, [r, g, b], alpha) {
+/** Mixes bars of one colour, `thick` pixels high at least, into `{width, height, data}`. */
+export function paintBars(image, { top, bottom }, [r, g, b], alpha, thick = 1) {
+  const { width, height, data } = image;
   for (let c = 0; c < width; c++) {
     if (top[c] < 0 && bottom[c] < 0) continue;
-    const last = Math.min(bottom[c], height - 1);
+    const last = Math.min(Math.max(bottom[c], top[c] + thick - 1), height - 1);
     for (let y = Math.max(Math.min(top[c], height - 1), 0); y <= last; y++) {
       const at = (y * width + c) * 4;
       const before = (data[at + 3] / 255) * (1 - alpha);

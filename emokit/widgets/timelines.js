@@ -533,7 +533,7 @@ export class Timelines {
       const bars = columnBars(times, this.data.column(series), view, columns, (value) =>
         valueToY(value, axis, scaled),
       );
-      paintBars(image, bars, channels(this.theme.color(series.color)), 0.6);
+      paintBars(image, bars, channels(this.theme.color(series.color)), 0.65, Math.round(ratio));
     }
     this.blit(c, plot.panel, plot.top, view, plot.height);
   }
