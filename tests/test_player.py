@@ -161,6 +161,13 @@ def test_boxes_keep_the_size_they_were_found_at_when_a_copy_is_shown(show):
     assert (layout["width"], layout["height"]) == (1920, 1080)
 
 
+def test_an_interpolated_box_is_a_face_that_is_there(show):
+    face = simulate_result()["face"].to_dataset()
+    face["face_status"][::2] = ek.schema.FACE_STATUS.index("interpolated")
+    missing = read_array(show(face), "face.status")[::2]
+    assert not missing.any()
+
+
 def test_a_lost_face_is_marked_with_and_without_its_status(show):
     face = simulate_face(np.arange(0, 12, 0.04))
     lost = (face["time"].values >= NO_FACE[0]) & (face["time"].values < NO_FACE[1])

@@ -88,7 +88,9 @@ def _series_of(panel: dict) -> list[dict]:
 
 def _status(group: str, ds: xr.Dataset) -> xr.DataArray:
     if "face_status" in ds:
-        return ds["face_status"]
+        # A box that lies between two detections is of a face that was seen.
+        between = FACE_STATUS.index("interpolated")
+        return ds["face_status"].where(ds["face_status"] != between, 0)
     # A row tells nothing where every one of its variables is NaN. What a voice does
     # not tell in silence (its pitch) must not make the silence look unrecorded.
     numbers = [array for array in ds.values() if "time" in array.dims and array.dtype.kind == "f"]
