@@ -18,6 +18,7 @@ test: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/faces.py
+	$(BIN)/python benchmarks/pyfeat.py
 
 $(VENV)/.installed: pyproject.toml constraints.txt tools/make_venv.sh
 	sh tools/make_venv.sh "$(PYTHON)" "$(VENV)" .
