@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+import warnings
 from pathlib import Path
 
 import xarray as xr
 
 from . import schema
 from .action_units import extract_action_units
-from .clip import Clip, open_clip
+from .clip import Clip, ClipError, open_clip
 from .emotion import estimate_emotion
 from .faces import detect_faces
 from .fusion import fuse
@@ -63,6 +64,11 @@ def analyze(
     AssetError
         If a model file cannot be had.
 
+    Warns
+    -----
+    UserWarning
+        If the sound cannot be decoded; the picture is analysed all the same.
+
     Examples
     --------
     >>> import emokit as ek
@@ -90,9 +96,16 @@ def analyze(
         groups["face"] = _merge(faces, aus, *emotion)
         readings["face"] = groups["face"]
     if clip.has_audio:
-        prosody = extract_prosody(clip, progress=progress)
-        groups["voice"] = _merge(prosody, estimate_vocal_affect(prosody))
-        readings["voice"] = groups["voice"]
+        try:
+            prosody = extract_prosody(clip, progress=progress)
+        except ClipError as error:
+            if not groups:
+                raise
+            # What was read from the picture is not lost to a broken sound track.
+            warnings.warn(f"{error}; the result has no voice", stacklevel=2)
+        else:
+            groups["voice"] = _merge(prosody, estimate_vocal_affect(prosody))
+            readings["voice"] = groups["voice"]
     groups["fused"] = fuse(readings, method="late")
     tree = xr.DataTree.from_dict({f"/{name}": ds for name, ds in groups.items()})
     tree.attrs = {

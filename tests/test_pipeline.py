@@ -1,4 +1,5 @@
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -58,6 +59,29 @@ def test_silent_clip_and_sound_file(feat_data, real_clips):
     spoken = ek.analyze(real_clips / "radio_speech.wav", progress=False)
     assert set(spoken.children) == {"voice", "fused"}
     assert np.isfinite(spoken["fused"]["arousal"]).any()
+
+
+def test_broken_sound_does_not_lose_the_picture(feat_data, monkeypatch):
+    clip = ek.open_clip(feat_data / "single_face.mp4")
+
+    def fail(rate=16000):
+        raise ek.ClipError("the sound of single_face.mp4 cannot be decoded")
+
+    monkeypatch.setattr(clip, "audio", fail)
+    with pytest.warns(UserWarning, match="cannot be decoded; the result has no voice"):
+        result = ek.analyze(clip, fps=2, progress=False)
+    assert set(result.children) == {"face", "fused"}
+
+
+def test_silent_sound_track(feat_data):
+    """The sample's own sound is digital silence: a voice group without a voice."""
+    clip = ek.open_clip(feat_data / "WolfgangLanger_Pexels.mp4")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = ek.analyze(clip, fps=1, progress=False)
+    assert np.isnan(result["voice"]["f0"]).all()
+    assert np.isnan(result["voice"]["arousal"]).all()
+    assert np.isfinite(result["fused"]["arousal"]).mean() > 0.9
 
 
 def test_round_trip(sample, tmp_path):
