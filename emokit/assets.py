@@ -264,7 +264,9 @@ class _SourceError(Exception):
 
 
 def _places(asset: Asset) -> list[Path]:
-    folders = [Path(os.environ["EMOKIT_ASSETS"])] if os.environ.get("EMOKIT_ASSETS") else []
+    folders = (
+        [Path(os.environ["EMOKIT_ASSETS"]).expanduser()] if os.environ.get("EMOKIT_ASSETS") else []
+    )
     return [folder / asset.filename for folder in (*folders, cache_folder())]
 
 

@@ -7,6 +7,7 @@ import importlib.util
 import itertools
 import logging
 import re
+import tempfile
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -46,7 +47,7 @@ class Clip:
     path : pathlib.Path or None
         The file or folder; None for frames held in memory.
     duration : float
-        Seconds from time 0 to the end of the last frame or sound.
+        Length in seconds, as the file states it; at least the time of the last frame.
     size : tuple of int or None
         Width and height of the upright picture; None where there is none.
     frame_times : numpy.ndarray of float64, shape (n_frames,)
@@ -56,6 +57,8 @@ class Clip:
         Whether there is a picture, and whether there is sound.
     codec : str
         FFmpeg's name of the video codec, or of the sound's where there is no picture.
+    fps : float or None
+        Images a second of a folder; None for all that has times of its own.
     """
 
     path: Path | None = None
@@ -63,6 +66,7 @@ class Clip:
     size: tuple[int, int] | None = None
     has_audio: bool = False
     codec: str = ""
+    fps: float | None = None
 
     def __init__(self, frame_times: np.ndarray) -> None:
         self.frame_times = np.asarray(frame_times, dtype=np.float64)
@@ -247,10 +251,14 @@ class Clip:
         if times is None:
             return np.arange(len(self.frame_times))
         times = np.atleast_1d(np.asarray(times, dtype=np.float64))
+        # Streams that were cut out of longer ones may start before 0.
+        earliest = min(0.0, self.frame_times[0])
         latest = max(self.duration, self.frame_times[-1])
-        wrong = ~((times >= 0) & (times <= latest))
+        wrong = ~((times >= earliest) & (times <= latest))
         if wrong.any():
-            raise ValueError(f"times must lie in 0 to {latest:.3f} s; got {times[wrong][0]}")
+            raise ValueError(
+                f"times must lie in {earliest:.3g} to {latest:.3f} s; got {times[wrong][0]}"
+            )
         # A time as printed may lie a rounding error before the frame it names.
         return np.unique(np.searchsorted(self.frame_times, times + 1e-6, side="right") - 1).clip(0)
 
@@ -307,6 +315,7 @@ class _ImagesClip(Clip):
         first = _decode_image(files[0])
         self.size = (first.shape[1], first.shape[0])
         self.duration = len(files) / fps
+        self.fps = float(fps)
         self.codec = files[0].suffix[1:].lower()
 
     def _read(
@@ -438,6 +447,8 @@ class _FileClip(Clip):
         if not len(self._key_pts):
             yield None, 0, len(wanted)
             return
+        if not len(wanted):
+            return
         nearest = np.searchsorted(self._key_pts, wanted, side="right") - 1
         keys = np.where(nearest >= 0, self._key_pts[nearest], self._pts[0])
         saved = (keys - np.r_[self._pts[0], wanted[:-1]]) * float(self._time_base)
@@ -515,7 +526,13 @@ def open_clip(path: str | Path, *, fps: float = 25.0) -> Clip:
     path = Path(path).expanduser()
     if path.is_dir():
         files = sorted(
-            (f for f in path.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES), key=_natural_order
+            (
+                file
+                for file in path.iterdir()
+                # Hidden files beside images ("._1.png") are some file system's own notes.
+                if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+            ),
+            key=_natural_order,
         )
         if not files:
             raise ClipError(f"the folder {path.name!r} holds no image")
@@ -584,28 +601,29 @@ def read_ahead(items: Iterable[_T], *, depth: int = 8) -> Iterator[_T]:
 
 def _join(picture: Path, sound: Path, target: Path) -> None:
     """Put the picture of one file and the sound of another into one, without re-encoding."""
-    partial = target.with_suffix(".partial.mp4")
-    with (
-        av.open(str(picture)) as first,
-        av.open(str(sound)) as second,
-        av.open(str(partial), "w", options={"movflags": "+faststart"}) as output,
-    ):
-        output.metadata["comment"] = (
-            "The voice is synthetic: espeak-ng, not the person in the clip."
-        )
-        pairs = [
-            (source, stream, output.add_stream_from_template(stream))
-            for source, stream in (
-                (first, first.streams.video[0]),
-                (second, second.streams.audio[0]),
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        partial = Path(folder) / target.name
+        with (
+            av.open(str(picture)) as first,
+            av.open(str(sound)) as second,
+            av.open(str(partial), "w", options={"movflags": "+faststart"}) as output,
+        ):
+            output.metadata["comment"] = (
+                "The voice is synthetic: espeak-ng, not the person in the clip."
             )
-        ]
-        for source, stream, copy in pairs:
-            for packet in source.demux(stream):
-                if packet.dts is not None:
-                    packet.stream = copy
-                    output.mux(packet)
-    partial.replace(target)
+            pairs = [
+                (source, stream, output.add_stream_from_template(stream))
+                for source, stream in (
+                    (first, first.streams.video[0]),
+                    (second, second.streams.audio[0]),
+                )
+            ]
+            for source, stream, copy in pairs:
+                for packet in source.demux(stream):
+                    if packet.dts is not None:
+                        packet.stream = copy
+                        output.mux(packet)
+        partial.replace(target)
 
 
 def _picture_stream(container: av.container.InputContainer) -> av.VideoStream | None:
@@ -673,7 +691,7 @@ def _end_of_frames(times: np.ndarray) -> float:
 
 def _natural_order(path: Path) -> list[tuple[int, str]]:
     parts = re.findall(r"\d+|\D+", path.name.lower())
-    return [(int(p), "") if p.isdigit() else (-1, p) for p in parts]
+    return [(int(p), "") if p.isdecimal() else (-1, p) for p in parts]
 
 
 def _reason(error: BaseException) -> str:

@@ -163,6 +163,8 @@ def remove_baseline(
         missing = set(aus[dim].values) - set(source[dim].values)
         if missing:
             raise ValueError(f"reference lacks {dim} {', '.join(sorted(map(str, missing)))}")
+    if not source.sizes["time"]:
+        raise ValueError("there is no row in which to look for rest")
     au = source["au"].sel(face=aus["face"], action_unit=aus["action_unit"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a face that is never seen

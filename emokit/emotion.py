@@ -177,9 +177,13 @@ def explain(emotion: xr.Dataset, *, time: float, face: str | None = None) -> xr.
     """
     schema.validate(emotion, group="face", requires=["unit_presence"], argument="emotion")
     tracks = [str(track) for track in emotion["face"].values]
+    if not tracks:
+        raise ValueError("emotion has no faces")
     face = tracks[0] if face is None else face
     if face not in tracks:
         raise ValueError(f"face must be one of {', '.join(tracks)}; got {face!r}")
+    if not emotion.sizes["time"]:
+        raise ValueError("emotion has no rows")
     first, last = emotion["time"].values[[0, -1]]
     if not first - 0.5 <= time <= last + 0.5:
         raise ValueError(f"time must lie in {first:.2f} to {last:.2f} s; got {time!r}")

@@ -119,6 +119,8 @@ def analyze(
         "emokit": schema.package_version(),
         "note": "Estimates of displayed behaviour, not of what anybody feels.",
     }
+    if clip.fps is not None:
+        tree.attrs["fps"] = clip.fps
     return tree
 
 

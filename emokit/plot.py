@@ -74,7 +74,7 @@ def plot(result: xr.DataTree, *, clip: Clip | None = None, face: str | None = No
     if not panels:
         raise ValueError("result has neither a face nor a voice group: there is nothing to draw")
     times = [g["time"].values for g in (seen, voice) if g is not None]
-    span = (0.0, max(float(t[-1]) for t in times))
+    span = (min(0.0, *(float(t[0]) for t in times)), max(float(_edges(t)[-1]) for t in times))
 
     heights = [height for height, _ in panels]
     with plt.rc_context({"font.size": 8.5, "axes.edgecolor": _FAINT, "text.color": _INK}):
@@ -123,7 +123,8 @@ def _source(result: xr.DataTree) -> Clip | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return open_clip(path) if path.is_absolute() and path.exists() else None
+            fps = result.attrs.get("fps", 25.0)
+            return open_clip(path, fps=fps) if path.is_absolute() and path.exists() else None
     except ClipError:
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -102,7 +103,8 @@ def split_face(faces: xr.Dataset, face: str, *, time: float) -> xr.Dataset:
     seen = _seen(faces)[:, old]
     if not (seen & later).any() or not (seen & ~later).any():
         raise ValueError(f"{face} must be seen both before and after time; got {time!r}")
-    number = 1 + max(int(label.rpartition("_")[2]) for label in labels if label[-1].isdigit())
+    numbers = [int(match[1]) for label in labels if (match := re.fullmatch(r"face_(\d+)", label))]
+    number = 1 + max(numbers, default=-1)
     empty = _copy_rows(faces.isel(face=[old]), np.ones(len(later), bool), None, 0)
     grown = xr.concat(
         [faces, empty.assign_coords(face=[f"face_{number}"])],
@@ -152,8 +154,10 @@ def _copy_rows(faces: xr.Dataset, rows: np.ndarray, source: int | None, target: 
         if source is not None:
             changed.values[rows, target] = changed.values[rows, source]
         elif name == "face_status":
-            changed.values[rows, target] = FACE_STATUS.index("no_face")
-        else:
+            # A frame that cannot be read stays one, whoever is in it.
+            read = changed.values[:, target] != FACE_STATUS.index("unreadable_frame")
+            changed.values[rows & read, target] = FACE_STATUS.index("no_face")
+        elif np.issubdtype(changed.dtype, np.floating):
             changed.values[rows, target] = np.nan
         copied[name] = changed.transpose(*array.dims)
     return faces.assign(copied)

@@ -109,6 +109,15 @@ class TestTimes:
         assert list(jumped) == list(wanted)
         assert all(np.array_equal(jumped[time], through[time]) for time in wanted)
 
+    def test_a_stream_that_starts_before_zero(self, tmp_path):
+        """Streams cut out of longer ones may; every frame is still a row."""
+        clip = ek.open_clip(write_video(tmp_path / "early.mkv", [0, 0.1, 0.2]))
+        clip.frame_times = clip.frame_times - 2
+        assert np.array_equal(clip.select_times(times=clip.frame_times), clip.frame_times)
+
+    def test_no_times_are_no_frames(self):
+        assert list(ek.sample_clip().frames(times=[])) == []
+
     @pytest.mark.parametrize("wrong", [{"times": [-1]}, {"times": [99]}, {"fps": 0}, {"fps": -3}])
     def test_impossible_requests_are_named(self, wrong):
         with pytest.raises(ValueError, match=r"times must|fps must"):

@@ -161,6 +161,12 @@ def test_boxes_keep_the_size_they_were_found_at_when_a_copy_is_shown(show):
     assert (layout["width"], layout["height"]) == (1920, 1080)
 
 
+def test_a_stage_that_was_saved_and_loaded(show, tmp_path):
+    voice = simulate_result()["voice"].to_dataset()
+    loaded = ek.load(ek.save(voice, tmp_path / "voice.nc"))
+    assert titles(show(loaded)) == titles(show(voice))
+
+
 def test_an_interpolated_box_is_a_face_that_is_there(show):
     face = simulate_result()["face"].to_dataset()
     face["face_status"][::2] = ek.schema.FACE_STATUS.index("interpolated")

@@ -101,8 +101,8 @@ class Shown:
             keyboard.up(key)
 
     def picture(self):
-        """What is drawn over the video."""
-        return self.root.locator(".ek-stage canvas").evaluate("canvas => canvas.toDataURL()")
+        """The video with what is drawn over it, as pixels."""
+        return self.root.locator(".ek-stage").screenshot()
 
 
 @pytest.fixture(scope="module")

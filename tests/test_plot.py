@@ -1,3 +1,5 @@
+import shutil
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -30,10 +32,35 @@ def test_without_its_file_there_are_no_pictures(sample, tmp_path):
 
 
 def test_absent_rows_are_grey_not_drawn(sample, tmp_path):
+    """The grey of absence covers far more of the figure once nothing is read."""
     empty = sample.copy(deep=True)
     for name in ("au", "emotion_probability", "valence", "arousal"):
         empty["face"][name][:] = np.nan
-    assert drawn(ek.plot(empty), tmp_path).size
+    grey = [
+        (np.abs(drawn(ek.plot(tree), tmp_path)[..., :3] - 0xE9 / 255).max(-1) < 0.01).mean()
+        for tree in (sample, empty)
+    ]
+    assert grey[0] < 0.03
+    assert grey[1] > 0.3
+
+
+def test_one_frame(feat_data, tmp_path):
+    result = ek.analyze(ek.open_clip(feat_data / "single_face.jpg"), progress=False)
+    assert drawn(ek.plot(result), tmp_path).size
+
+
+def test_folder_of_images_at_its_own_rate(feat_data, tmp_path):
+    """The figure opens the folder again, at the rate at which it was analysed."""
+    for number in range(3):
+        shutil.copy(feat_data / "single_face.jpg", tmp_path / f"{number}.jpg")
+    (tmp_path / "._0.jpg").write_bytes(b"a file system's own note")
+    result = ek.analyze(ek.open_clip(tmp_path, fps=2), progress=False)
+    assert list(result["face"]["time"].values) == [0, 0.5, 1.0]
+    with_pictures = ek.plot(result)
+    assert len(with_pictures.axes[0].child_axes) == 3
+    player = ek.play(result, proxy=False)
+    assert player.duration == 1.5
+    player.close()
 
 
 def test_voice_alone_and_face_alone(sample, tmp_path):

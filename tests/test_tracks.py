@@ -78,6 +78,15 @@ def test_whole_result_of_a_clip(sample):
     assert xr_back.drop_attrs().equals(face.drop_attrs())
 
 
+def test_renamed_tracks_and_unreadable_frames():
+    faces = tracks((0, 8)).assign_coords(face=["Anna"])
+    unreadable = ek.schema.FACE_STATUS.index("unreadable_frame")
+    faces["face_status"][[2, 9]] = unreadable
+    split = ek.split_face(faces, "Anna", time=0.45)
+    assert list(split["face"].values) == ["Anna", "face_0"]
+    assert (split["face_status"][[2, 9]] == unreadable).all()
+
+
 @pytest.mark.parametrize(
     ("call", "match"),
     [

@@ -425,6 +425,8 @@ def _duration(known: float, groups: Mapping[str, xr.Dataset]) -> float:
 
 
 def _read_groups(result: xr.DataTree | xr.Dataset) -> dict[str, xr.Dataset]:
+    if isinstance(result, xr.DataTree) and not result.children and result.data_vars:
+        result = result.to_dataset()  # a stage that was saved and loaded by itself
     if isinstance(result, xr.DataTree):
         groups = {
             name: result[name].to_dataset()
@@ -475,7 +477,7 @@ def _find_clip(
     if not source:
         return None, "The result does not name a file; ek.play(result, clip=…) shows one."
     try:
-        return open_clip(str(source)), ""
+        return open_clip(str(source), fps=attrs.get("fps", 25.0)), ""
     except ClipError as error:
         return None, f"The clip cannot be shown: {error}. ek.play(result, clip=…) names another."
 
