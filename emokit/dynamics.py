@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import xarray as xr
 
-from emokit.schema import GROUPS, Variable, extend_history, validate
+from emokit.schema import GROUPS, Variable, extend_history, validate, validate_time
 
 #: Numbers held at once while windows are gathered; about 100 MB with what goes with them.
 _BLOCK = 2_000_000
@@ -70,7 +70,7 @@ def smooth(
     >>> print(ek.smooth(ds).valence.values)
     [0.  0.  0.  0.  0.  0.5 0.5 0.5 0.5]
     """
-    validate(_without_variables(ds), group="face", argument="ds")
+    validate_time(ds, argument="ds")
     if method not in _METHODS:
         raise ValueError(f"method must be one of {', '.join(_METHODS)}; got {method!r}")
     for name, value in (("window", window), ("max_gap", max_gap)):
@@ -285,8 +285,3 @@ def _within_spec(
     total = values.sum(spec.sums_to_one, skipna=False)
     scaled = xr.where(total == 0, original, values / total.where(total != 0, 1))
     return values.copy(data=scaled.transpose(*values.dims).values)
-
-
-def _without_variables(ds: xr.Dataset) -> xr.Dataset:
-    # Any Dataset with a time may come here, so only its coordinates are checked.
-    return ds.drop_vars(ds.data_vars) if isinstance(ds, xr.Dataset) else ds

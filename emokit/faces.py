@@ -59,7 +59,7 @@ def detect_faces(
     interval : float
         Seconds between the frames in which the detector looks. Between two of them, the
         boxes of faces seen at both ends are interpolated; where a face comes or goes,
-        every frame is looked at. 0 looks at every frame, at half the speed.
+        every frame is looked at. 0 looks at every frame, at less than half the speed.
     progress : bool
         Show a progress bar.
 

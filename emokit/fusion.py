@@ -10,7 +10,7 @@ import numpy as np
 import scipy.special
 import xarray as xr
 
-from emokit.schema import build_dataset, extend_history, validate
+from emokit.schema import build_dataset, extend_history, validate, validate_time
 
 _ALIGN_METHODS = ("linear", "nearest", "mean")
 _FUSE_METHODS = ("late",)
@@ -82,7 +82,7 @@ def align_time(
     >>> print(ek.align_time(ds, [-0.1, 0.05, 0.1, 0.2, 0.5, 1.0]).f0.values)
     [ nan 125. 150. 200.  nan 200.]
     """
-    validate(_without_variables(ds), group="face", argument="ds")
+    validate_time(ds, argument="ds")
     if method not in _ALIGN_METHODS:
         raise ValueError(f"method must be one of {', '.join(_ALIGN_METHODS)}; got {method!r}")
     if not max_gap > 0:
@@ -223,14 +223,9 @@ def fuse(
     return build_dataset("fused", variables, coords, history=history)
 
 
-def _without_variables(ds: xr.Dataset) -> xr.Dataset:
-    # Any Dataset with a time may come here, so only its coordinates are checked.
-    return ds.drop_vars(ds.data_vars) if isinstance(ds, xr.Dataset) else ds
-
-
 def _read_time(time: np.ndarray | xr.Dataset) -> np.ndarray:
     if isinstance(time, xr.Dataset):
-        return validate(_without_variables(time), group="face", argument="time")["time"].values
+        return validate_time(time, argument="time")["time"].values
     try:
         seconds = np.asarray(time, dtype=np.float64)
     except (TypeError, ValueError) as error:

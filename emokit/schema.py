@@ -259,6 +259,31 @@ def validate(
     - variable 'f0' is missing
     - variable 'arousal' lies outside [-1, 1]: 2.0
     """
+    return _check(ds, GROUPS[group], requires, argument)
+
+
+def validate_time(ds: xr.Dataset, *, argument: str = "ds") -> xr.Dataset:
+    """Check what every Dataset of emokit has, whatever its variables: time and fixed labels.
+
+    Takes, returns and raises what :func:`validate` does, for functions that work on the
+    Datasets of any group.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from emokit.schema import validate_time
+    >>> validate_time(xr.Dataset(coords={"time": [1.0, 0.0]}))
+    Traceback (most recent call last):
+    ...
+    ValueError: ds cannot be used:
+    - coordinate 'time' must increase strictly
+    """
+    return _check(ds, {}, (), argument)
+
+
+def _check(
+    ds: xr.Dataset, specs: Mapping[str, Variable], requires: Iterable[str], argument: str
+) -> xr.Dataset:
     if not isinstance(ds, xr.Dataset):
         raise TypeError(
             f"{argument} must be an xarray Dataset, as emokit's stages return; "
@@ -266,7 +291,7 @@ def validate(
         )
     problems = _time_problems(ds)
     problems += [f"variable {name!r} is missing" for name in requires if name not in ds]
-    for name, spec in GROUPS[group].items():
+    for name, spec in specs.items():
         if name in ds:
             problems += _variable_problems(ds, name, spec)
     for dim, labels in LABELS.items():
