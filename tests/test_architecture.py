@@ -31,7 +31,10 @@ ALLOWED = {
     "action_units": BASE | {"mesh", "pyfeat"},
     "pipeline": BASE | STAGES,
     "plot": {"schema", "clip"},
-    "widgets": {"schema", "clip"},
+    "tiers": set(),
+    "annotation": {"schema", "tiers"},
+    "render": {"schema", "clip"},
+    "widgets": {"schema", "clip", "annotation", "tiers"},
 }
 
 CORE = [
