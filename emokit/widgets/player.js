@@ -71,11 +71,21 @@ function renderPlayer({ model, el, siblings, tracks, extend }) {
   let looping = false;
   let extra = {}; // what a widget that is more than a player adds
 
+  // A kernel that is gone must not stop what the page can do by itself.
+  const tellKernel = (message) => {
+    try {
+      if (message) model.send(message);
+      else model.save_changes();
+    } catch (error) {
+      console.warn(`emokit: the kernel cannot be reached (${error.message})`);
+    }
+  };
+
   const report = throttle((t) => {
     if (t === lastSent) return;
     lastSent = t;
     model.set("current_time", t);
-    model.save_changes();
+    tellKernel();
   }, REPORT_MS);
 
   const show = (t) => {
@@ -300,7 +310,7 @@ function renderPlayer({ model, el, siblings, tracks, extend }) {
   });
   const chooseFace = (name) => {
     model.set("face", name);
-    model.save_changes();
+    tellKernel();
   };
   on(speed, "change", () => {
     media.playbackRate = Number(speed.value);
@@ -326,7 +336,7 @@ function renderPlayer({ model, el, siblings, tracks, extend }) {
   };
   const tellSelection = throttle((range) => {
     model.set("selection", range && [range.start, range.end]);
-    model.save_changes();
+    tellKernel();
   }, REPORT_MS);
   const markEdge = (edge) => {
     const { start = 0, end = layout.duration } = timelines.selection ?? {};
@@ -350,7 +360,7 @@ function renderPlayer({ model, el, siblings, tracks, extend }) {
 
   const setFlag = (name, value) => {
     model.set(name, value);
-    model.save_changes();
+    tellKernel();
     applyFlags();
   };
   const applyFlags = () => {
@@ -360,7 +370,7 @@ function renderPlayer({ model, el, siblings, tracks, extend }) {
     stage.show(stage.time);
   };
 
-  const kernel = typeof model.send === "function" ? (message) => model.send(message) : null;
+  const kernel = typeof model.send === "function" ? tellKernel : null;
   const meshes = new Meshes(data, kernel, () => stage.show(stage.time));
   evidence.connect(layout.explains ? kernel : null, () => layout.faces[data.face] ?? "");
   const onMessage = (message, buffers) => {

@@ -14,6 +14,7 @@ export class Recorder {
   constructor({ on, top, readout, timelines, session, tiers, vocabulary, refocus, now, playing }) {
     this.session = session;
     this.timelines = timelines;
+    this.top = top;
     this.now = now;
     this.playing = playing;
     this.panels = tiers.filter((panel) => panel.kind === "trace");
@@ -175,6 +176,7 @@ export class Recorder {
       chip.setAttribute("aria-pressed", String(this.armed && this.panels[k] === this.panel));
     });
     this.pad.hidden = !this.armed;
+    this.top.classList.toggle("ek-armed", this.armed);
     if (!this.armed) return;
     const [low, high] = this.scale;
     this.pad.classList.toggle("ek-recording", this.pass !== null);

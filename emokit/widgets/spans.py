@@ -67,9 +67,10 @@ def _tier_panel(tier: Tier | Trace, *, edited: bool, first: int) -> dict:
     if edited:
         common["tier"] = tier.name
     if isinstance(tier, Trace):
+        scale = f"{tier.low:g} to {tier.high:g}".replace("-", "\N{MINUS SIGN}")
         return common | {
             "kind": "trace",
-            "unit": "relative, unbounded" if tier.relative else f"{tier.low:g} to {tier.high:g}",
+            "unit": "relative, unbounded" if tier.relative else scale,
             "height": _TRACE_HEIGHT,
             "low": tier.low,
             "high": tier.high,
