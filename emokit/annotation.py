@@ -66,6 +66,7 @@ class AnnotationStore:
         self.lags: dict[str, float] = {}
         self.edits: list[dict] = []
         self.revision = 0
+        self.last = ""  # which message of a browser came last, so that none is done twice
         self._seen: tuple[int, int] | None = None
 
     @property
@@ -234,6 +235,7 @@ class AnnotationStore:
         """Spans and traces as they are now, ready for JSON."""
         return {
             "revision": self.revision,
+            "last": self.last,
             "annotations": [{"id": number, **span} for number, span in self.spans.items()],
             "traces": [
                 {
@@ -289,6 +291,7 @@ class AnnotationStore:
                     store.lags[trace["tier"]] = float(trace["input_lag"])
             store.edits = list(document["edits"])
             store.revision = int(document["revision"])
+            store.last = str(document["last"])
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{path.name} is not a file of emokit's annotations that can be read "

@@ -194,6 +194,7 @@ class Annotator(Player):
         except (KeyError, TypeError, ValueError) as error:
             self.send({"type": "saved", **about, "problem": str(error)})
             return
+        self._store.last = f"{about['from']}/{about['number']}"
         self._saved(about)
 
     def _saved(self, about: dict) -> None:

@@ -66,17 +66,20 @@ export class Session {
       this.traces.set(tier, { values, lag });
     }
     this.waiting.clear();
-    if (first) this.recover();
+    if (first) this.recover(state.last);
     else this.history = new History();
     this.notify();
   }
 
   /** Edits that no kernel has answered before the page was left. */
-  recover() {
+  recover(last) {
     const kept = this.shelf.read();
     this.shelf.write(null);
-    if (kept?.base !== this.revision) return;
-    for (const message of kept.messages) {
+    if (!kept) return;
+    // Of those that are kept the kernel may have written some before it could answer.
+    const done = kept.messages.findIndex(({ from, number }) => `${from}/${number}` === last);
+    if (done < 0 && kept.base !== this.revision) return;
+    for (const message of kept.messages.slice(done + 1)) {
       if (message.type === "edit") applyChanges(this.spans, message.changes);
       else this.putTrace(message.tier, message.start, message.values);
       this.send({ ...message, action: `recovered: ${message.action}` });

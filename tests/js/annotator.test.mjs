@@ -171,9 +171,10 @@ function start({ shelf = null } = {}) {
     tell: (message) => told.push(message),
     shelf: { read: () => box.value, write: (value) => (box.value = value && structuredClone(value)) },
   });
-  const open = (revision = 0, annotations = []) =>
+  const open = (revision = 0, annotations = [], last = "") =>
     session.receive({
       to: session.me,
+      last,
       revision,
       file: "a.json",
       annotations,
@@ -221,9 +222,17 @@ test("what no kernel answered is sent again by the next page, where nothing else
   assert.deepEqual(times(again.session.spans), [[0, 1]]);
   assert.equal(again.told[0].action, "recovered: lay");
   const late = start({ shelf: first.box.value });
-  late.open(5); // it had arrived after all
+  late.open(5, [], `${first.session.me}/1`); // it had arrived after all
   assert.equal(late.told.length, 0);
   assert.equal(late.session.spans.size, 0);
+
+  first.session.lay({ tier: "a", label: "y", onset: 1, offset: 1.5 });
+  const half = start({ shelf: first.box.value });
+  half.open(5, [span(1, 0, 1)], `${first.session.me}/1`); // the first had, the second had not
+  assert.deepEqual(times(half.session.spans), [[0, 1], [1, 1.5]]);
+  const others = start({ shelf: first.box.value });
+  others.open(5, [span(1, 0, 1)], "someone/8"); // somebody else has been there since
+  assert.equal(others.told.length, 0);
 });
 
 test("a refused edit is taken from the screen, with its reason", () => {
