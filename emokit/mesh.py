@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
-from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from . import assets
+
+if TYPE_CHECKING:
+    from ai_edge_litert.interpreter import Interpreter
 
 DATA = Path(__file__).parent / "data"
 
@@ -51,25 +55,34 @@ class Crop:
 
     def cut(self, frame: np.ndarray, size: int) -> np.ndarray:
         """The crop of `frame` as (size, size, 3) uint8; black outside the frame."""
-        reach = self.side * (abs(np.cos(self.angle)) + abs(np.sin(self.angle))) / 2
-        low = np.floor(np.array(self.centre) - reach).astype(int) - 1
-        high = np.ceil(np.array(self.centre) + reach).astype(int) + 1
-        left, top = low.clip(0)
-        part = frame[top : max(high[1], 0), left : max(high[0], 0)]
-        if not part.size:
+        shrink, corner = max(int(self.side / size), 1), np.zeros(2)
+        if shrink > 1:
+            # Bilinear sampling of a much larger picture would pick pixels at random.
+            frame, corner = self._shrink_around(frame, shrink)
+        if not frame.size:
             return np.zeros((size, size, 3), np.uint8)
-        image = Image.fromarray(np.ascontiguousarray(part))
-        # Bilinear sampling of a much larger picture would pick pixels at random.
-        shrink = max(int(self.side / size), 1)
-        image = image.reduce(shrink) if shrink > 1 else image
-        matrix = self._turn * self.side / size
-        origin = np.array(self.centre) - (left, top) - matrix @ (size / 2, size / 2)
-        affine = np.column_stack([matrix, origin]) / shrink
-        return np.asarray(
-            image.transform(
-                (size, size), Image.Transform.AFFINE, affine.ravel(), Image.Resampling.BILINEAR
-            )
+        matrix = self._turn * self.side / size / shrink
+        middle = (np.array(self.centre) - corner) / shrink
+        # Middles of pixels lie at whole numbers for OpenCV, at halves for us.
+        origin = middle - matrix @ np.full(2, (size - 1) / 2) - 0.5
+        return cv2.warpAffine(
+            frame,
+            np.column_stack([matrix, origin]),
+            (size, size),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         )
+
+    def _shrink_around(self, frame: np.ndarray, shrink: int) -> tuple[np.ndarray, np.ndarray]:
+        """The part of `frame` that the crop may touch, shrunk, and its left top corner."""
+        reach = self.side * (abs(np.cos(self.angle)) + abs(np.sin(self.angle))) / 2 + shrink
+        corner = np.floor(np.array(self.centre) - reach).astype(int).clip(0)
+        end = np.ceil(np.array(self.centre) + reach).astype(int).clip(0)
+        part = frame[corner[1] : end[1], corner[0] : end[0]]
+        height, width = (n - n % shrink for n in part.shape[:2])
+        if not height or not width:
+            return np.zeros((0, 0, 3), np.uint8), corner
+        size = (width // shrink, height // shrink)
+        return cv2.resize(part[:height, :width], size, interpolation=cv2.INTER_AREA), corner
 
     def to_frame(self, points: np.ndarray) -> np.ndarray:
         """Points (n, 3) in units of the crop's side, 0 to 1, as pixels of the frame."""
@@ -90,8 +103,7 @@ class FaceMesh:
 
     def locate(self, frame: np.ndarray, crop: Crop) -> tuple[np.ndarray, float]:
         """Landmarks (468, 3) in pixels of the frame, and the probability of a face."""
-        pixels = crop.cut(frame, _INPUT)[None].astype(np.float32)
-        self._model.set_tensor(self._input, pixels / 255)
+        _show(self._model, self._input, 0, crop.cut(frame, _INPUT))
         self._model.invoke()
         logit = float(self._model.get_tensor(self._logit).squeeze())
         points = self._model.get_tensor(self._points).reshape(468, 3) / _INPUT
@@ -119,10 +131,10 @@ class Eyes:
         Means over the lid and both eyes, in eye widths; about 0.15 and 0.09 at rest. The
         upper one is negative when closed eyes sink below the line.
         """
-        eyes = [self._cut(frame, *landmarks[list(pair), :2]) for pair in self._CORNERS]
+        right, left = (self._cut(frame, *landmarks[list(pair), :2]) for pair in self._CORNERS)
+        _show(self._model, self._input, 0, right)
         # The network knows one eye only; the other is shown to it mirrored.
-        eyes[1] = eyes[1][:, ::-1]
-        self._model.set_tensor(self._input, np.stack(eyes).astype(np.float32) / 255)
+        _show(self._model, self._input, 1, left[:, ::-1])
         self._model.invoke()
         outline = self._model.get_tensor(self._outline).reshape(2, 71, 3)[..., :2]
         start = outline[:, :1]
@@ -135,6 +147,11 @@ class Eyes:
     def _cut(self, frame: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
         side = self._MARGIN * float(np.linalg.norm(end - start))
         return Crop(tuple((start + end) / 2), side, _tilt(start, end)).cut(frame, self._SIZE)
+
+
+def _show(model: Interpreter, tensor: int, index: int, picture: np.ndarray) -> None:
+    """Write an RGB picture in 0 to 1 straight into the input of a network."""
+    np.multiply(picture, np.float32(1 / 255), out=model.tensor(tensor)()[index])
 
 
 def _tilt(right_eye: np.ndarray, left_eye: np.ndarray) -> float:

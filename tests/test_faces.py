@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import emokit as ek
-from emokit.faces import Detections, _Tracker
+from emokit.detector import Detections
+from emokit.tracking import Tracker
 
 SEEN = [ek.schema.FACE_STATUS.index(name) for name in ("detected", "interpolated")]
 
@@ -38,18 +39,18 @@ def test_group_photograph_has_five_faces(feat_data):
 
 
 def test_interpolation_changes_little(feat_data):
-    """Looking at every third frame finds the same face, a few pixels off at most."""
+    """Looking at every fifth frame finds the same face, a few pixels off at most."""
     clip = ek.open_clip(feat_data / "WolfgangLanger_Pexels.mp4")
     every = ek.detect_faces(clip, interval=0, progress=False)
     some = ek.detect_faces(clip, progress=False)
     detected = ek.schema.FACE_STATUS.index("detected")
     looked = (some["face_status"] == detected).values
-    assert 0.25 < looked.mean() < 0.6
+    assert 0.15 < looked.mean() < 0.4
     assert not (every["face_status"] == ek.schema.FACE_STATUS.index("interpolated")).any()
     both = np.isfinite(every["face_box"]) & np.isfinite(some["face_box"])
     assert both.mean() > 0.97
     error = np.abs(every["face_box"] - some["face_box"]).where(both)
-    assert error.quantile(0.99) < 8
+    assert error.quantile(0.99) < 12
     np.testing.assert_array_equal(every["face_box"].values[looked], some["face_box"].values[looked])
 
 
@@ -141,9 +142,9 @@ class TestTracks:
     """Two faces in uniform motion, 10 frames a second."""
 
     @staticmethod
-    def track(paths, *, missing=()):
-        tracker = _Tracker()
-        for row in range(30):
+    def track(paths, *, missing=(), rows=30):
+        tracker = Tracker()
+        for row in range(rows):
             present = [path for index, path in enumerate(paths) if (index, row) not in missing]
             boxes = np.array([[path(row), 50.0, 100.0, 100.0] for path in present]).reshape(-1, 4)
             found = Detections(boxes, np.zeros((len(boxes), 6, 2)), np.full(len(boxes), 0.9))
@@ -153,19 +154,22 @@ class TestTracks:
     def test_tracks_follow_their_face(self):
         tracks = self.track([lambda r: 5.0 * r, lambda r: 800 - 5.0 * r])
         assert len(tracks) == 2
-        starts = sorted(track.boxes[0][0] for track in tracks)
+        starts = sorted(track.boxes[0] for track in tracks)
         assert starts == [0, 800]
         for track in tracks:
-            assert np.abs(np.diff([box[0] for box in track.boxes])).max() == 5
+            assert np.abs(np.diff(track.boxes[::4])).max() == 5
 
     def test_a_few_missed_frames_do_not_end_a_track(self):
         missing = {(0, row) for row in (10, 11, 12)}
         (track,) = self.track([lambda r: 3.0 * r], missing=missing)
-        assert track.rows == [row for row in range(30) if row not in (10, 11, 12)]
+        assert list(track.rows) == [row for row in range(30) if row not in (10, 11, 12)]
 
-    def test_a_long_absence_ends_it(self):
-        missing = {(0, row) for row in range(8, 22)}
-        assert len(self.track([lambda r: 0.0], missing=missing)) == 2
+    def test_who_comes_back_to_the_same_place_soon_is_the_same(self):
+        missing = {(0, row) for row in range(5, 27)}
+        motionless = [lambda r: 0.0]
+        assert len(self.track(motionless, missing=missing, rows=45)) == 1
+        missing = {(0, row) for row in range(5, 37)}
+        assert len(self.track(motionless, missing=missing, rows=45)) == 2
 
     def test_a_chance_detection_is_no_track(self):
         only_once = {(1, row) for row in range(30) if row != 15}
