@@ -15,7 +15,8 @@ from tqdm.auto import tqdm
 
 from . import assets, pyfeat, schema
 from .clip import Clip, read_ahead
-from .mesh import DATA, ActionUnitModel, Crop, Eyes, FaceMesh
+from .mesh import DATA, ActionUnitModel, Crop, Eyes, FaceMesh, disagreement
+from .quality import judge, sharpness
 from .rows import FaceRow, Gathered, rows_of
 
 logger = logging.getLogger(__name__)
@@ -79,9 +80,10 @@ def extract_action_units(
         the unit gets), ``eye_opening`` (height of the lid opening over the eye's width),
         ``head_pose (time, face, angle)`` in degrees (up, to the person's right, tilted to
         the person's right; against the mesh's canonical face, so that a person's own
-        zero may be some degrees off) and
-        ``mesh_score (time, face)`` in 0 to 1, on the coordinates of `faces`; NaN where
-        there is no face or the mesh finds none. With `landmarks`, also
+        zero may be some degrees off), ``mesh_score (time, face)`` in 0 to 1, and
+        ``face_quality (time, face)`` in 0 to 1 with ``quality_reason``, what lowers it most
+        (``attrs["flag_meanings"]`` names its values), on the coordinates of `faces`; NaN
+        where there is no face or the mesh finds none. With `landmarks`, also
         ``landmark_position (time, face, landmark, space)`` in pixels of the upright frame.
 
         With py-feat, ``au`` (the network's probability that the unit is shown),
@@ -110,7 +112,10 @@ def extract_action_units(
     What the mesh does not see: wrinkles, bulges and colour, hence weak AU06, AU09 and AU14.
     Brows that sit high or low, and narrow or wide eyes, are taken for AU01, AU04, AU05 or
     AU07 until the person's own rest is known. Beyond about 30° away from the camera, and
-    under a hand, the mesh guesses.
+    under a hand, the mesh guesses. Rows of low quality are kept and marked, not dropped:
+    ``face_quality`` multiplies the networks' scores with what size, framing, blur, turn and
+    the disagreement of the two networks leave. Blur and size it knows well; a hand before
+    the mouth it mostly overlooks.
 
     py-feat's network is a ConvNeXt V2 (tiny) with heads for units, emotions, affect, gaze,
     pose and mesh (py-feat 2, ``feat.multitask``). It sees the crop that py-feat's own
@@ -184,37 +189,41 @@ class MeshReader:
         self._model, self._follower, self._eyes = ActionUnitModel(), _Follower(), Eyes()
         kept = {"landmark_position": (468, 3)} if landmarks else {}
         self._units = Gathered(au=(len(self._model.units),), eye_opening=(), head_pose=(3,), **kept)
-        self._scores = Gathered(mesh_score=())
+        self._looks = Gathered(mesh_score=(), sharpness=(), disagreement=())
 
     def read(self, rows: Iterable[FaceRow]) -> None:
         """Read every face of `rows`, which may come from anywhere."""
         found: list[tuple[tuple[int, int], np.ndarray, Future]] = []
-        scored: list[tuple[tuple[int, int], float]] = []
+        looked: list[tuple[tuple[int, int], tuple[float, float, float]]] = []
 
         def settle() -> None:
             if found:
                 places, points, looks = zip(*found, strict=True)
                 self._add(list(places), np.stack(points), np.stack([e.result() for e in looks]))
-            if scored:
-                places, scores = zip(*scored, strict=True)
-                self._scores.add(list(places), mesh_score=scores)
+            if looked:
+                places, looks = zip(*looked, strict=True)
+                score, sharp, apart = np.array(looks).T
+                self._looks.add(list(places), mesh_score=score, sharpness=sharp, disagreement=apart)
             found.clear()
-            scored.clear()
+            looked.clear()
 
         # The eyes of one frame are looked at while the mesh is laid on the next.
         with ThreadPoolExecutor(1, "emokit-eyes") as pool:
             for row, time, frame, tracks, boxes, hints in rows:
                 for index, track in enumerate(tracks):
                     hint = None if hints is None else hints[index]
-                    points, score = self._follower.locate(track, time, frame, boxes[index], hint)
-                    scored.append(((row, track), score))
+                    points, score, seen = self._follower.locate(
+                        track, time, frame, boxes[index], hint
+                    )
+                    apart = np.nan if hint is None else disagreement(points, hint, boxes[index, 2])
+                    looked.append(((row, track), (score, sharpness(seen), apart)))
                     if score >= _MESH_SCORE:
                         look = pool.submit(self._eyes.lids, frame, points)
                         found.append(((row, track), points, look))
                 if len(found) > _AHEAD:
                     # Each look that waits holds its frame.
                     found[-_AHEAD][2].result()
-                if len(scored) >= _CHUNK:
+                if len(looked) >= _CHUNK:
                     settle()
             settle()
 
@@ -231,7 +240,10 @@ class MeshReader:
     def dataset(self, faces: xr.Dataset, order: list[int]) -> xr.Dataset:
         """What :func:`extract_action_units` returns; `order` has the number of each track."""
         n_rows = faces.sizes["time"]
-        variables = self._units.arrays(n_rows, order) | self._scores.arrays(n_rows, order)
+        variables = self._units.arrays(n_rows, order)
+        looks = self._looks.arrays(n_rows, order)
+        variables["mesh_score"] = looks["mesh_score"]
+        variables |= judge(faces, self._clip.size, head_pose=variables["head_pose"], **looks)
         coords = {
             "time": faces["time"].values,
             "face": faces["face"].values,
@@ -274,18 +286,18 @@ class _Follower:
 
     def locate(
         self, track: int, time: float, frame: np.ndarray, box: np.ndarray, hint: np.ndarray | None
-    ) -> tuple[np.ndarray, float]:
-        """Landmarks (468, 3) and mesh score of the face in `box`."""
+    ) -> tuple[np.ndarray, float, np.ndarray]:
+        """Landmarks (468, 3), mesh score and crop of the face in `box`."""
         when, before = self._last[track]
         if time - when <= _FOLLOW and _centred_in(before, box):
-            points, score = self._mesh.locate(frame, Crop.from_landmarks(before))
+            points, score, seen = self._mesh.locate(frame, Crop.from_landmarks(before))
         else:
             # Twice: the second crop is laid around the first mesh, as while following.
-            points, _ = self._mesh.locate(frame, Crop.from_detection(box, hint))
-            points, score = self._mesh.locate(frame, Crop.from_landmarks(points))
+            points, _, _ = self._mesh.locate(frame, Crop.from_detection(box, hint))
+            points, score, seen = self._mesh.locate(frame, Crop.from_landmarks(points))
         if score >= _MESH_SCORE:
             self._last[track] = (time, points)
-        return points, score
+        return points, score, seen
 
 
 def _centred_in(points: np.ndarray, box: np.ndarray) -> bool:

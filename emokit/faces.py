@@ -15,10 +15,6 @@ from .detector import Detections, FaceDetector
 from .rows import FaceRow
 from .tracking import Picture, Track, Tracker, Watch
 
-#: Faces narrower than this many pixels lose quality in proportion: the mesh network
-#: sees 192 pixels across 1.5 face widths, so detail runs out at about half of that.
-_FULL_SIZE = 64
-
 
 def detect_faces(
     clip: Clip,
@@ -51,8 +47,8 @@ def detect_faces(
     Returns
     -------
     xarray.Dataset
-        ``face_box``, ``face_point`` in pixels of the upright frame, ``face_score`` and
-        ``face_quality`` in 0 to 1, and ``face_status``, on ``(time, face)``. Every frame
+        ``face_box``, ``face_point`` in pixels of the upright frame, ``face_score`` in
+        0 to 1, and ``face_status``, on ``(time, face)``. Every frame
         asked for is a row; where a face is not seen its values are NaN and
         ``face_status`` says why (``attrs["flag_meanings"]`` names its values). Tracks are
         ``face_0``, ``face_1``, … in the order of how much of the picture they fill over
@@ -166,14 +162,13 @@ class FaceSearch:
             model=assets.describe_model("face_detector"),
             parameters=self._parameters,
         )
-        return _to_dataset(self._tracks, self.times, self._read, self.clip.size, history)
+        return _to_dataset(self._tracks, self.times, self._read, history)
 
 
 def _to_dataset(
     tracks: list[Track],
     times: np.ndarray,
     read: np.ndarray,
-    size: tuple[int, int],
     history: str,
 ) -> xr.Dataset:
     shape = (len(times), max(len(tracks), 1))
@@ -195,17 +190,8 @@ def _to_dataset(
             "face_box": box,
             "face_point": point,
             "face_score": score,
-            "face_quality": _quality(box, score, size),
             "face_status": status,
         },
         {"time": times, "face": [f"face_{i}" for i in range(shape[1])]},
         history=history,
     )
-
-
-def _quality(box: np.ndarray, score: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Score, lowered for faces that are small or partly outside the picture."""
-    start = box[..., :2].clip(0, size)
-    end = (box[..., :2] + box[..., 2:]).clip(0, size)
-    inside = (end - start).prod(-1) / box[..., 2:].prod(-1)
-    return score * inside * (box[..., 2] / _FULL_SIZE).clip(0, 1)

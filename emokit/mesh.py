@@ -101,13 +101,24 @@ class FaceMesh:
         outputs = {int(d["shape"][-1]): d["index"] for d in self._model.get_output_details()}
         self._points, self._logit = outputs[1404], outputs[1]
 
-    def locate(self, frame: np.ndarray, crop: Crop) -> tuple[np.ndarray, float]:
-        """Landmarks (468, 3) in pixels of the frame, and the probability of a face."""
-        _show(self._model, self._input, 0, crop.cut(frame, _INPUT))
+    def locate(self, frame: np.ndarray, crop: Crop) -> tuple[np.ndarray, float, np.ndarray]:
+        """Landmarks (468, 3) in pixels of the frame, probability of a face, and what was seen."""
+        seen = crop.cut(frame, _INPUT)
+        _show(self._model, self._input, 0, seen)
         self._model.invoke()
         logit = float(self._model.get_tensor(self._logit).squeeze())
         points = self._model.get_tensor(self._points).reshape(468, 3) / _INPUT
-        return crop.to_frame(points), 1 / (1 + np.exp(-np.clip(logit, -50, 50)))
+        return crop.to_frame(points), 1 / (1 + np.exp(-np.clip(logit, -50, 50))), seen
+
+
+#: The detector's right eye, left eye, nose tip and mouth among the landmarks.
+_DETECTOR_POINTS = ((33, 133, 145, 159), (263, 362, 374, 386), (1,), (13, 14))
+
+
+def disagreement(landmarks: np.ndarray, points: np.ndarray, width: float) -> float:
+    """Farthest that the detector's points (6, 2) lie from the mesh's, in face widths."""
+    placed = [landmarks[list(group), :2].mean(0) for group in _DETECTOR_POINTS]
+    return float(np.linalg.norm(np.array(placed) - points[:4], axis=1).max() / width)
 
 
 class Eyes:

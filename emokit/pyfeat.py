@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 from . import assets, schema
 from .assets import AssetError
 from .clip import Clip
+from .quality import judge
 from .rows import FaceRow, Gathered
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ class Reader:
             },
         )
         variables = self._gathered.arrays(faces.sizes["time"], order)
+        variables |= judge(faces, self._clip.size, head_pose=variables["head_pose"])
         return schema.build_dataset("face", variables, coords, history=history)
 
 

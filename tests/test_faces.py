@@ -3,6 +3,7 @@ import warnings
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import emokit as ek
 from emokit.detector import Detections
@@ -138,6 +139,33 @@ def test_a_path_is_not_a_clip():
         ek.detect_faces("clip.mp4")
 
 
+def test_a_hard_cut_ends_the_track(feat_data):
+    """Another face at the very same place is another person, from the first frame on."""
+    man = next(ek.open_clip(feat_data / "single_face.mp4").frames())[1]
+    other = next(ek.open_clip(feat_data / "0-f15-hao-ph.jpg").frames())[1]
+
+    def box(frame):
+        faces = ek.detect_faces(ek.Clip.from_frames(frame[None], [0.0]), progress=False)
+        return faces["face_box"].values[0, 0]
+
+    (x, y, width, _), (u, v, wide, _) = box(man), box(other)
+    scale = width / wide
+    size = (round(other.shape[1] * scale), round(other.shape[0] * scale))
+    placed = Image.new("RGB", man.shape[1::-1], "teal")
+    placed.paste(Image.fromarray(other).resize(size), (round(x - u * scale), round(y - v * scale)))
+    shots = [man] * 17 + [np.asarray(placed)] * 17
+    # A little movement, and a flash that is no cut.
+    frames = np.stack([np.roll(shot, row % 3, axis=1) for row, shot in enumerate(shots)])
+    frames[8] = np.minimum(frames[8].astype(int) * 2 + 40, 255)
+    faces = ek.detect_faces(ek.Clip.from_frames(frames, np.arange(34) / 25), progress=False)
+    seen = np.isfinite(faces["face_score"].values)
+    assert seen.shape == (34, 2)
+    assert sorted(np.flatnonzero(column).tolist() for column in seen.T) == [
+        list(range(17)),
+        list(range(17, 34)),
+    ]
+
+
 class TestTracks:
     """Two faces in uniform motion, 10 frames a second."""
 
@@ -170,6 +198,37 @@ class TestTracks:
         assert len(self.track(motionless, missing=missing, rows=45)) == 1
         missing = {(0, row) for row in range(5, 37)}
         assert len(self.track(motionless, missing=missing, rows=45)) == 2
+
+    def test_who_comes_back_elsewhere_is_somebody_else(self):
+        missing = {(0, row) for row in range(8, 18)}
+        assert len(self.track([lambda r: 0.0 if r < 12 else 300.0], missing=missing)) == 2
+
+    @pytest.mark.parametrize("speed", [6.0, 15.0, 30.0])
+    def test_crossing_faces_keep_their_tracks(self, speed):
+        """One walks right, one left; while one hides the other there is one detection."""
+        tracker, middle = Tracker(), 400.0
+        centres = [lambda t: middle + speed * (t - 20), lambda t: middle - speed * (t - 20)]
+        for row in range(40):
+            at = np.array([path(row) for path in centres])
+            hidden = np.abs(np.diff(at)) < 60  # the detector blends boxes that overlap so
+            at = at.mean(keepdims=True) if hidden else at
+            boxes = np.stack([at - 50, 0 * at + 50, 0 * at + 100, 0 * at + 100], 1)
+            found = Detections(boxes, np.zeros((len(at), 6, 2)), np.full(len(at), 0.9))
+            tracker.add(row, row / 25, found)
+        tracks = tracker.finish(still=False)
+        assert len(tracks) == 2
+        for track in tracks:
+            x = np.asarray(track.boxes)[::4] + 50
+            assert np.sign(x[0] - middle) == -np.sign(x[-1] - middle)
+
+    def test_a_cut_ends_every_track(self):
+        tracker = Tracker()
+        for row in range(20):
+            if row == 10:
+                tracker.cut()
+            found = Detections(np.array([[0.0, 0, 90, 90]]), np.zeros((1, 6, 2)), np.array([0.9]))
+            tracker.add(row, row / 10, found)
+        assert [len(track.rows) for track in tracker.finish(still=False)] == [10, 10]
 
     def test_a_chance_detection_is_no_track(self):
         only_once = {(1, row) for row in range(30) if row != 15}

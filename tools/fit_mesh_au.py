@@ -299,8 +299,8 @@ def population_offset(model: ActionUnitModel) -> tuple[np.ndarray, int]:
             row = faces.sel(time=time)
             for face in np.flatnonzero(row["face_score"].notnull()):
                 box, point = row["face_box"].values[face], row["face_point"].values[face]
-                first, _ = mesh.locate(frame, Crop.from_detection(box, point))
-                points, _ = mesh.locate(frame, Crop.from_landmarks(first))
+                first, *_ = mesh.locate(frame, Crop.from_detection(box, point))
+                points, *_ = mesh.locate(frame, Crop.from_landmarks(first))
                 found[faces["face"].values[face]].append(points)
         people += [np.median(model.raw(np.stack(p))[0], axis=0) for p in found.values() if p]
     return np.percentile(people, 30, axis=0), len(people)
