@@ -222,8 +222,8 @@ class TestQuality:
         assert slight > 0.9 * good
 
     def test_small(self, photograph):
-        small = Image.new("RGB", photograph.size)
-        small.paste(photograph.reduce(11), (100, 100))
+        small = Image.new("RGB", (300, 300))
+        small.paste(photograph.reduce(12), (100, 100))
         quality, reason = self.judge(np.asarray(small))
         assert quality < 0.6
         assert reason in ("small", "blurred")
