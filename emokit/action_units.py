@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from . import assets, pyfeat, schema
 from .clip import Clip, read_ahead
+from .eyes import find_gaze
 from .mesh import DATA, ActionUnitModel, Crop, Eyes, FaceMesh
 
 logger = logging.getLogger(__name__)
@@ -77,10 +78,16 @@ def extract_action_units(
         the unit gets), ``eye_opening`` (height of the lid opening over the eye's width),
         ``head_pose (time, face, angle)`` in degrees (up, to the person's right, tilted to
         the person's right; against the mesh's canonical face, so that a person's own
-        zero may be some degrees off) and
+        zero may be some degrees off), ``gaze (time, face, angle)`` in degrees from the camera
+        (up, to the person's right; NaN where eyes are closed) and
         ``mesh_score (time, face)`` in 0 to 1, on the coordinates of `faces`; NaN where
         there is no face or the mesh finds none. With `landmarks`, also
         ``landmark_position (time, face, landmark, space)`` in pixels of the upright frame.
+
+        Units carry coordinates on ``action_unit``: ``trust``, how well each is recovered on
+        held-out simulated faces (correlation, 0 to 1), and ``noise``, the standard deviation
+        of the error there. Real meshes follow some units less well than simulated ones do,
+        the knitted brow of AU04 above all, so that trust is what a unit gets at best.
 
         With py-feat, ``au`` (the network's probability that the unit is shown),
         ``emotion_probability``, ``valence``, ``arousal``, ``head_pose`` and
@@ -101,14 +108,24 @@ def extract_action_units(
     -----
     The mesh is that of Kartynnik et al. (2019). The read-out is a ridge regression from
     the aligned mesh to the units, fitted on faces drawn from ICT-FaceKit's morphable head
-    (Li et al. 2020); a population offset measured on unlabelled faces sets its zero. AU05,
-    AU07 and AU43 come from the lids in the outline that the iris network (Ablavatski et
-    al. 2020) draws, AU25 from the gap between the lips.
+    (Li et al. 2020); a population offset measured on unlabelled faces sets its zero. What a
+    track reads throughout is then taken for the person's own face as far as people differ,
+    and taken away: identities are normal with the covariance of the morphable head, what
+    faces show is never negative and mostly absent, and the most probable split of the two
+    is found over the whole track. So units depend on what else is in the track, and a smile
+    that lasts through the clip reads a fifth weaker than one that comes and goes.
+
+    AU05, AU07, AU43 and AU45 come from the lids in the outline that the iris network
+    (Ablavatski et al. 2020) draws, AU25 from the gap between the lips. Lids that go down for
+    half a second at most are a blink (AU45, NaN where frames are too far apart to tell),
+    longer ones closed eyes (AU43). Gaze follows from the irises and the head pose, on an
+    eyeball of average size; it is a few degrees off for a person throughout, and more so
+    up and down.
 
     What the mesh does not see: wrinkles, bulges and colour, hence weak AU06, AU09 and AU14.
     Brows that sit high or low, and narrow or wide eyes, are taken for AU01, AU04, AU05 or
-    AU07 until the person's own rest is known. Beyond about 30° away from the camera, and
-    under a hand, the mesh guesses.
+    AU07 in a clip of a second; :func:`remove_baseline` helps where you know a person's rest.
+    Beyond about 30° away from the camera, and under a hand, the mesh guesses.
 
     py-feat's network is a ConvNeXt V2 (tiny) with heads for units, emotions, affect, gaze,
     pose and mesh (py-feat 2, ``feat.multitask``). It sees the crop that py-feat's own
@@ -159,7 +176,7 @@ def _read_mesh(
     shape = (len(times), faces.sizes["face"])
     au = np.full((*shape, len(reader.units)), np.nan, np.float32)
     score = np.full(shape, np.nan, np.float32)
-    lids = np.full((*shape, 2), np.nan, np.float32)
+    eye = np.full((*shape, len(eyes.MEASURES)), np.nan, np.float32)
     pose = np.full((*shape, 3), np.nan, np.float32)
     kept = np.full((*shape, 468, 3), np.nan, np.float32) if landmarks else None
     found: list[tuple[int, int, np.ndarray]] = []
@@ -167,7 +184,7 @@ def _read_mesh(
     def read_found() -> None:
         if found:
             rows, tracks, points = zip(*found, strict=True)
-            au[rows, tracks], pose[rows, tracks] = reader.read(np.stack(points), lids[rows, tracks])
+            au[rows, tracks, :-1], pose[rows, tracks] = reader.read(np.stack(points))
             found.clear()
 
     # The eyes of one frame are looked at while the mesh is laid on the next.
@@ -177,7 +194,7 @@ def _read_mesh(
         def see(waiting: int) -> None:
             while len(looking) > waiting:
                 row, track, result = looking.popleft()
-                lids[row, track] = result.result()
+                eye[row, track] = result.result()
 
         frames = read_ahead(clip.frames(times=times))
         bar = tqdm(frames, "action units", len(times), disable=not progress, unit="frame")
@@ -187,7 +204,7 @@ def _read_mesh(
                 score[row, track] = mesh_score
                 if mesh_score >= _MESH_SCORE:
                     found.append((row, track, points))
-                    looking.append((row, track, pool.submit(eyes.lids, frame, points)))
+                    looking.append((row, track, pool.submit(eyes.look, frame, points)))
                     if kept is not None:
                         kept[row, track] = points
             see(waiting=_AHEAD)
@@ -197,10 +214,17 @@ def _read_mesh(
         see(waiting=0)
         read_found()
 
+    gaze = np.full_like(pose, np.nan)
+    for track in range(shape[1]):
+        lids, iris = eye[:, track, :2], eye[:, track, 2:]
+        au[:, track] = reader.settle(times, au[:, track, :-1], lids)
+        gaze[:, track] = find_gaze(iris, pose[:, track], reader.closed(lids))
+
     variables = {
         "au": au,
-        "eye_opening": lids.sum(-1).clip(0),
+        "eye_opening": eye[..., :2].sum(-1).clip(0),
         "head_pose": pose,
+        "gaze": gaze,
         "mesh_score": score,
     }
     coords = {"time": times, "face": faces["face"].values, "action_unit": reader.units}
@@ -219,7 +243,8 @@ def _read_mesh(
         },
         parameters={"model": asked, "used": "mesh"},
     )
-    return schema.build_dataset("face", variables, coords, history=history)
+    aus = schema.build_dataset("face", variables, coords, history=history)
+    return aus.assign_coords(reader.reliability())
 
 
 def _choose(model: str, weights: str | Path | None) -> str:
