@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
-from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from . import assets
 from .eyes import separate_blinks
+
+if TYPE_CHECKING:
+    from ai_edge_litert.interpreter import Interpreter
 
 DATA = Path(__file__).parent / "data"
 
@@ -52,25 +56,34 @@ class Crop:
 
     def cut(self, frame: np.ndarray, size: int) -> np.ndarray:
         """The crop of `frame` as (size, size, 3) uint8; black outside the frame."""
-        reach = self.side * (abs(np.cos(self.angle)) + abs(np.sin(self.angle))) / 2
-        low = np.floor(np.array(self.centre) - reach).astype(int) - 1
-        high = np.ceil(np.array(self.centre) + reach).astype(int) + 1
-        left, top = low.clip(0)
-        part = frame[top : max(high[1], 0), left : max(high[0], 0)]
-        if not part.size:
+        shrink, corner = max(int(self.side / size), 1), np.zeros(2)
+        if shrink > 1:
+            # Bilinear sampling of a much larger picture would pick pixels at random.
+            frame, corner = self._shrink_around(frame, shrink)
+        if not frame.size:
             return np.zeros((size, size, 3), np.uint8)
-        image = Image.fromarray(np.ascontiguousarray(part))
-        # Bilinear sampling of a much larger picture would pick pixels at random.
-        shrink = max(int(self.side / size), 1)
-        image = image.reduce(shrink) if shrink > 1 else image
-        matrix = self._turn * self.side / size
-        origin = np.array(self.centre) - (left, top) - matrix @ (size / 2, size / 2)
-        affine = np.column_stack([matrix, origin]) / shrink
-        return np.asarray(
-            image.transform(
-                (size, size), Image.Transform.AFFINE, affine.ravel(), Image.Resampling.BILINEAR
-            )
+        matrix = self._turn * self.side / size / shrink
+        middle = (np.array(self.centre) - corner) / shrink
+        # Middles of pixels lie at whole numbers for OpenCV, at halves for us.
+        origin = middle - matrix @ np.full(2, (size - 1) / 2) - 0.5
+        return cv2.warpAffine(
+            frame,
+            np.column_stack([matrix, origin]),
+            (size, size),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         )
+
+    def _shrink_around(self, frame: np.ndarray, shrink: int) -> tuple[np.ndarray, np.ndarray]:
+        """The part of `frame` that the crop may touch, shrunk, and its left top corner."""
+        reach = self.side * (abs(np.cos(self.angle)) + abs(np.sin(self.angle))) / 2 + shrink
+        corner = np.floor(np.array(self.centre) - reach).astype(int).clip(0)
+        end = np.ceil(np.array(self.centre) + reach).astype(int).clip(0)
+        part = frame[corner[1] : end[1], corner[0] : end[0]]
+        height, width = (n - n % shrink for n in part.shape[:2])
+        if not height or not width:
+            return np.zeros((0, 0, 3), np.uint8), corner
+        size = (width // shrink, height // shrink)
+        return cv2.resize(part[:height, :width], size, interpolation=cv2.INTER_AREA), corner
 
     def to_frame(self, points: np.ndarray) -> np.ndarray:
         """Points (n, 3) in units of the crop's side, 0 to 1, as pixels of the frame."""
@@ -89,14 +102,24 @@ class FaceMesh:
         outputs = {int(d["shape"][-1]): d["index"] for d in self._model.get_output_details()}
         self._points, self._logit = outputs[1404], outputs[1]
 
-    def locate(self, frame: np.ndarray, crop: Crop) -> tuple[np.ndarray, float]:
-        """Landmarks (468, 3) in pixels of the frame, and the probability of a face."""
-        pixels = crop.cut(frame, _INPUT)[None].astype(np.float32)
-        self._model.set_tensor(self._input, pixels / 255)
+    def locate(self, frame: np.ndarray, crop: Crop) -> tuple[np.ndarray, float, np.ndarray]:
+        """Landmarks (468, 3) in pixels of the frame, probability of a face, and what was seen."""
+        seen = crop.cut(frame, _INPUT)
+        _show(self._model, self._input, 0, seen)
         self._model.invoke()
         logit = float(self._model.get_tensor(self._logit).squeeze())
         points = self._model.get_tensor(self._points).reshape(468, 3) / _INPUT
-        return crop.to_frame(points), 1 / (1 + np.exp(-np.clip(logit, -50, 50)))
+        return crop.to_frame(points), 1 / (1 + np.exp(-np.clip(logit, -50, 50))), seen
+
+
+#: The detector's right eye, left eye, nose tip and mouth among the landmarks.
+_DETECTOR_POINTS = ((33, 133, 145, 159), (263, 362, 374, 386), (1,), (13, 14))
+
+
+def disagreement(landmarks: np.ndarray, points: np.ndarray, width: float) -> float:
+    """Farthest that the detector's points (6, 2) lie from the mesh's, in face widths."""
+    placed = [landmarks[list(group), :2].mean(0) for group in _DETECTOR_POINTS]
+    return float(np.linalg.norm(np.array(placed) - points[:4], axis=1).max() / width)
 
 
 class Eyes:
@@ -125,10 +148,10 @@ class Eyes:
         eyes sink below the line. How far the irises stand from the middle of that line, to
         the right in the picture and up.
         """
-        eyes = [self._cut(frame, *landmarks[list(pair), :2]) for pair in self._CORNERS]
+        first, second = (self._cut(frame, *landmarks[list(pair), :2]) for pair in self._CORNERS)
+        _show(self._model, self._input, 0, first)
         # The network knows one eye only; the other is shown to it mirrored.
-        eyes[1] = eyes[1][:, ::-1]
-        self._model.set_tensor(self._input, np.stack(eyes).astype(np.float32) / 255)
+        _show(self._model, self._input, 1, second[:, ::-1])
         self._model.invoke()
         outline = self._model.get_tensor(self._outline).reshape(2, 71, 3)[..., :2]
         iris = self._model.get_tensor(self._iris).reshape(2, 5, 3)[:, :1, :2]
@@ -146,6 +169,11 @@ class Eyes:
     def _cut(self, frame: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
         side = self._MARGIN * float(np.linalg.norm(end - start))
         return Crop(tuple((start + end) / 2), side, _tilt(start, end)).cut(frame, self._SIZE)
+
+
+def _show(model: Interpreter, tensor: int, index: int, picture: np.ndarray) -> None:
+    """Write an RGB picture in 0 to 1 straight into the input of a network."""
+    np.multiply(picture, np.float32(1 / 255), out=model.tensor(tensor)()[index])
 
 
 def _tilt(right_eye: np.ndarray, left_eye: np.ndarray) -> float:

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
-from PIL import Image
+from PIL import Image, ImageFilter
 from scipy.spatial.transform import Rotation
 
 import emokit as ek
@@ -281,3 +281,53 @@ class TestGeometry:
         neutral = model._reference[None] * (1, -1, -1)
         raw = model.raw(neutral)[0][0]
         assert raw.max() < 0.1
+
+
+@pytest.fixture(scope="module")
+def photograph(feat_data):
+    return Image.fromarray(next(ek.open_clip(feat_data / "0-f15-hao-ph.jpg").frames())[1])
+
+
+class TestQuality:
+    """A photograph made worse in one way at a time."""
+
+    @staticmethod
+    def judge(frame):
+        found = read(ek.Clip.from_frames(frame[None], [0.0]))
+        (index,) = found["quality_reason"].values.ravel()
+        return float(found["face_quality"].squeeze()), ek.schema.QUALITY_REASON[index]
+
+    def test_a_good_photograph_is_good(self, photograph):
+        quality, reason = self.judge(np.asarray(photograph))
+        assert quality > 0.6
+        assert reason == "none"
+
+    def test_blur(self, photograph):
+        good, _ = self.judge(np.asarray(photograph))
+        slight, _ = self.judge(np.asarray(photograph.filter(ImageFilter.GaussianBlur(1))))
+        quality, reason = self.judge(np.asarray(photograph.filter(ImageFilter.GaussianBlur(10))))
+        assert reason == "blurred"
+        assert quality < 0.4 * good
+        assert slight > 0.9 * good
+
+    def test_small(self, photograph):
+        small = Image.new("RGB", (300, 300))
+        small.paste(photograph.reduce(12), (100, 100))
+        quality, reason = self.judge(np.asarray(small))
+        assert quality < 0.6
+        assert reason in ("small", "blurred")
+
+    def test_cut_off(self, photograph):
+        faces = ek.detect_faces(
+            ek.Clip.from_frames(np.asarray(photograph)[None], [0.0]), progress=False
+        )
+        x, _, width, _ = faces["face_box"].values[0, 0]
+        cut = np.asarray(photograph)[:, int(x + 0.3 * width) :]
+        quality, reason = self.judge(cut)
+        assert quality < 0.7
+        assert reason in ("cut_off", "uncertain")
+
+    def test_no_face_has_no_quality(self, feat_data):
+        read_nothing = read(ek.open_clip(feat_data / "no_face.mp4"))
+        assert np.isnan(read_nothing["face_quality"]).all()
+        assert (read_nothing["quality_reason"] == 0).all()

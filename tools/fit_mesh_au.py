@@ -257,8 +257,8 @@ def population_offset(model: ActionUnitModel) -> tuple[np.ndarray, int]:
             row = faces.sel(time=time)
             for face in np.flatnonzero(row["face_score"].notnull()):
                 box, point = row["face_box"].values[face], row["face_point"].values[face]
-                first, _ = mesh.locate(frame, Crop.from_detection(box, point))
-                points, _ = mesh.locate(frame, Crop.from_landmarks(first))
+                first, *_ = mesh.locate(frame, Crop.from_detection(box, point))
+                points, *_ = mesh.locate(frame, Crop.from_landmarks(first))
                 found[faces["face"].values[face]].append((time, points))
         people += [zip(*rows, strict=True) for rows in found.values() if rows]
     read = [(np.array(times), model.raw(np.stack(points))[0]) for times, points in people]
