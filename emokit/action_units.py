@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from . import assets, pyfeat, schema
 from .clip import Clip, read_ahead
+from .eyes import find_gaze
 from .mesh import DATA, ActionUnitModel, Crop, Eyes, FaceMesh, disagreement
 from .quality import judge, sharpness
 from .rows import FaceRow, Gathered, rows_of
@@ -80,11 +81,17 @@ def extract_action_units(
         the unit gets), ``eye_opening`` (height of the lid opening over the eye's width),
         ``head_pose (time, face, angle)`` in degrees (up, to the person's right, tilted to
         the person's right; against the mesh's canonical face, so that a person's own
-        zero may be some degrees off), ``mesh_score (time, face)`` in 0 to 1, and
-        ``face_quality (time, face)`` in 0 to 1 with ``quality_reason``, what lowers it most
-        (``attrs["flag_meanings"]`` names its values), on the coordinates of `faces`; NaN
-        where there is no face or the mesh finds none. With `landmarks`, also
+        zero may be some degrees off), ``gaze (time, face, angle)`` in degrees from the camera
+        (up, to the person's right; NaN where eyes are closed), ``mesh_score (time, face)`` in
+        0 to 1, and ``face_quality (time, face)`` in 0 to 1 with ``quality_reason``, what lowers
+        it most (``attrs["flag_meanings"]`` names its values), on the coordinates of `faces`;
+        NaN where there is no face or the mesh finds none. With `landmarks`, also
         ``landmark_position (time, face, landmark, space)`` in pixels of the upright frame.
+
+        Units carry coordinates on ``action_unit``: ``trust``, how well each is recovered on
+        held-out simulated faces (correlation, 0 to 1), and ``noise``, the standard deviation
+        of the error there. Real meshes follow some units less well than simulated ones do,
+        the knitted brow of AU04 above all, so that trust is what a unit gets at best.
 
         With py-feat, ``au`` (the network's probability that the unit is shown),
         ``emotion_probability``, ``valence``, ``arousal``, ``head_pose`` and
@@ -105,17 +112,27 @@ def extract_action_units(
     -----
     The mesh is that of Kartynnik et al. (2019). The read-out is a ridge regression from
     the aligned mesh to the units, fitted on faces drawn from ICT-FaceKit's morphable head
-    (Li et al. 2020); a population offset measured on unlabelled faces sets its zero. AU05,
-    AU07 and AU43 come from the lids in the outline that the iris network (Ablavatski et
-    al. 2020) draws, AU25 from the gap between the lips.
+    (Li et al. 2020); a population offset measured on unlabelled faces sets its zero. What a
+    track reads throughout is then taken for the person's own face as far as people differ,
+    and taken away: identities are normal with the covariance of the morphable head, what
+    faces show is never negative and mostly absent, and the most probable split of the two
+    is found over the whole track. So units depend on what else is in the track, and a smile
+    that lasts through the clip reads a fifth weaker than one that comes and goes.
+
+    AU05, AU07, AU43 and AU45 come from the lids in the outline that the iris network
+    (Ablavatski et al. 2020) draws, AU25 from the gap between the lips. Lids that go down for
+    half a second at most are a blink (AU45, NaN where frames are too far apart to tell),
+    longer ones closed eyes (AU43). Gaze follows from the irises and the head pose, on an
+    eyeball of average size; it is a few degrees off for a person throughout, and more so
+    up and down.
 
     What the mesh does not see: wrinkles, bulges and colour, hence weak AU06, AU09 and AU14.
     Brows that sit high or low, and narrow or wide eyes, are taken for AU01, AU04, AU05 or
-    AU07 until the person's own rest is known. Beyond about 30° away from the camera, and
-    under a hand, the mesh guesses. Rows of low quality are kept and marked, not dropped:
-    ``face_quality`` multiplies the networks' scores with what size, framing, blur, turn and
-    the disagreement of the two networks leave. Blur and size it knows well; a hand before
-    the mouth it mostly overlooks.
+    AU07 in a clip of a second; :func:`remove_baseline` helps where you know a person's rest.
+    Beyond about 30° away from the camera, and under a hand, the mesh guesses. Rows of low
+    quality are kept and marked, not dropped: ``face_quality`` multiplies the networks' scores
+    with what size, framing, blur, turn and the disagreement of the two networks leave. Blur
+    and size it knows well; a hand before the mouth it mostly overlooks.
 
     py-feat's network is a ConvNeXt V2 (tiny) with heads for units, emotions, affect, gaze,
     pose and mesh (py-feat 2, ``feat.multitask``). It sees the crop that py-feat's own
@@ -188,7 +205,8 @@ class MeshReader:
         self._clip, self._landmarks, self._asked = clip, landmarks, asked
         self._model, self._follower, self._eyes = ActionUnitModel(), _Follower(), Eyes()
         kept = {"landmark_position": (468, 3)} if landmarks else {}
-        self._units = Gathered(au=(len(self._model.units),), eye_opening=(), head_pose=(3,), **kept)
+        sizes = {"au": (len(self._model.units) - 1,), "eyes": (len(Eyes.MEASURES),)}
+        self._units = Gathered(**sizes, head_pose=(3,), **kept)
         self._looks = Gathered(mesh_score=(), sharpness=(), disagreement=())
 
     def read(self, rows: Iterable[FaceRow]) -> None:
@@ -218,7 +236,7 @@ class MeshReader:
                     apart = np.nan if hint is None else disagreement(points, hint, boxes[index, 2])
                     looked.append(((row, track), (score, sharpness(seen), apart)))
                     if score >= _MESH_SCORE:
-                        look = pool.submit(self._eyes.lids, frame, points)
+                        look = pool.submit(self._eyes.look, frame, points)
                         found.append(((row, track), points, look))
                 if len(found) > _AHEAD:
                     # Each look that waits holds its frame.
@@ -227,20 +245,30 @@ class MeshReader:
                     settle()
             settle()
 
-    def _add(self, places: list[tuple[int, int]], points: np.ndarray, lids: np.ndarray) -> None:
-        au, pose = self._model.read(points, lids)
-        self._units.add(
-            places,
-            au=au,
-            head_pose=pose,
-            eye_opening=lids.sum(-1).clip(0),
-            landmark_position=points,
-        )
+    def _add(self, places: list[tuple[int, int]], points: np.ndarray, eyes: np.ndarray) -> None:
+        au, pose = self._model.read(points)
+        self._units.add(places, au=au, head_pose=pose, eyes=eyes, landmark_position=points)
+
+    def _settle(
+        self, time: np.ndarray, au: np.ndarray, eyes: np.ndarray, pose: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Variables that need the whole of each track, of arrays (time, face, …)."""
+        lids, irises = eyes[..., :2], eyes[..., 2:]
+        settled = np.empty((*au.shape[:2], len(self._model.units)), np.float32)
+        gaze = np.empty_like(pose)
+        for track in range(au.shape[1]):
+            settled[:, track] = self._model.settle(time, au[:, track], lids[:, track])
+            closed = self._model.closed(lids[:, track])
+            gaze[:, track] = find_gaze(irises[:, track], pose[:, track], closed)
+        return {"au": settled, "gaze": gaze, "eye_opening": lids.sum(-1).clip(0)}
 
     def dataset(self, faces: xr.Dataset, order: list[int]) -> xr.Dataset:
         """What :func:`extract_action_units` returns; `order` has the number of each track."""
         n_rows = faces.sizes["time"]
         variables = self._units.arrays(n_rows, order)
+        variables |= self._settle(
+            faces["time"].values, variables["au"], variables.pop("eyes"), variables["head_pose"]
+        )
         looks = self._looks.arrays(n_rows, order)
         variables["mesh_score"] = looks["mesh_score"]
         variables |= judge(faces, self._clip.size, head_pose=variables["head_pose"], **looks)
@@ -263,7 +291,8 @@ class MeshReader:
             },
             parameters={"model": self._asked, "used": "mesh"},
         )
-        return schema.build_dataset("face", variables, coords, history=history)
+        aus = schema.build_dataset("face", variables, coords, history=history)
+        return aus.assign_coords(self._model.reliability())
 
 
 def _choose(model: str, weights: str | Path | None) -> str:

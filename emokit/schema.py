@@ -122,11 +122,24 @@ FACE = {
     "au_presence": Variable(
         (*_TF, "action_unit"), "1", "whether the model calls the action unit present", 0, 1
     ),
+    "au_true": Variable(
+        (*_TF, "action_unit"), "1", "intensity of the action unit that a simulated face shows", 0, 1
+    ),
     "unit_presence": Variable(
         (*_TF, "action_unit"), "1", "how surely a unit counts as shown, as emotion reads it", 0, 1
     ),
     "emotion_probability": Variable(
         (*_TF, "emotion"), "1", "probability of the displayed emotion", 0, 1, "emotion"
+    ),
+    "displayed_emotion": Variable(
+        _TF,
+        "1",
+        "what a simulated face displays: " + ", ".join(EMOTIONS),
+        0,
+        len(EMOTIONS) - 1,
+    ),
+    "displayed_intensity": Variable(
+        _TF, "1", "how strongly a simulated face displays its emotion", 0, 1
     ),
     "valence": Variable(_TF, "1", "displayed valence, unpleasant to pleasant", -1, 1),
     "arousal": Variable(_TF, "1", "displayed arousal, calm to excited", -1, 1),
@@ -214,7 +227,11 @@ def build_dataset(
         attrs={"history": history},
     )
     ds["time"].attrs = {"units": "s", "long_name": "time from the start of the video"}
-    for name, meanings in (("face_status", FACE_STATUS), ("quality_reason", QUALITY_REASON)):
+    for name, meanings in (
+        ("face_status", FACE_STATUS),
+        ("quality_reason", QUALITY_REASON),
+        ("displayed_emotion", EMOTIONS),
+    ):
         if name in ds:
             ds[name].attrs |= {
                 "flag_values": np.arange(len(meanings), dtype=np.int8),
