@@ -61,6 +61,9 @@ EMOTION_COLORS = {
 #: Why a row of the face group is as it is: the values of ``face_status``.
 FACE_STATUS = ("detected", "no_face", "unreadable_frame", "interpolated")
 
+#: What lowers ``face_quality`` most: the values of ``quality_reason``.
+QUALITY_REASON = ("none", "uncertain", "small", "cut_off", "blurred", "turned", "covered")
+
 DETECTOR_POINTS = ("right_eye", "left_eye", "nose_tip", "mouth", "right_ear", "left_ear")
 
 
@@ -90,7 +93,18 @@ FACE = {
     "face_score": Variable(_TF, "1", "detector's score", 0, 1),
     "face_point": Variable((*_TF, "point", "plane"), _PIXELS, "the detector's six key points"),
     "face_quality": Variable(
-        _TF, "1", "how well the face can be read, from score, size and framing", 0, 1
+        _TF,
+        "1",
+        "how well the face can be read, from score, size, framing, sharpness, turn and cover",
+        0,
+        1,
+    ),
+    "quality_reason": Variable(
+        _TF,
+        "1",
+        "what lowers the quality most: " + ", ".join(QUALITY_REASON),
+        0,
+        len(QUALITY_REASON) - 1,
     ),
     "face_status": Variable(
         _TF, "1", "why the row is as it is: " + ", ".join(FACE_STATUS), 0, len(FACE_STATUS) - 1
@@ -110,11 +124,24 @@ FACE = {
     "au_presence": Variable(
         (*_TF, "action_unit"), "1", "whether the model calls the action unit present", 0, 1
     ),
+    "au_true": Variable(
+        (*_TF, "action_unit"), "1", "intensity of the action unit that a simulated face shows", 0, 1
+    ),
     "unit_presence": Variable(
         (*_TF, "action_unit"), "1", "how surely a unit counts as shown, as emotion reads it", 0, 1
     ),
     "emotion_probability": Variable(
         (*_TF, "emotion"), "1", "probability of the displayed emotion", 0, 1, "emotion"
+    ),
+    "displayed_emotion": Variable(
+        _TF,
+        "1",
+        "what a simulated face displays: " + ", ".join(EMOTIONS),
+        0,
+        len(EMOTIONS) - 1,
+    ),
+    "displayed_intensity": Variable(
+        _TF, "1", "how strongly a simulated face displays its emotion", 0, 1
     ),
     "valence": Variable(_TF, "1", "displayed valence, unpleasant to pleasant", -1, 1),
     "arousal": Variable(_TF, "1", "displayed arousal, calm to excited", -1, 1),
@@ -237,11 +264,16 @@ def build_dataset(
         attrs={"history": history},
     )
     ds["time"].attrs = {"units": "s", "long_name": "time from the start of the video"}
-    if "face_status" in ds:
-        ds["face_status"].attrs |= {
-            "flag_values": np.arange(len(FACE_STATUS), dtype=np.int8),
-            "flag_meanings": " ".join(FACE_STATUS),
-        }
+    for name, meanings in (
+        ("face_status", FACE_STATUS),
+        ("quality_reason", QUALITY_REASON),
+        ("displayed_emotion", EMOTIONS),
+    ):
+        if name in ds:
+            ds[name].attrs |= {
+                "flag_values": np.arange(len(meanings), dtype=np.int8),
+                "flag_meanings": " ".join(meanings),
+            }
     return ds
 
 

