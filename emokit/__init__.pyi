@@ -22,6 +22,7 @@ from .plot import plot as plot
 from .prosody import estimate_vocal_affect as estimate_vocal_affect
 from .prosody import extract_prosody as extract_prosody
 from .readers import read_action_units as read_action_units
+from .render import render as render
 from .simulate import simulate_faces as simulate_faces
 from .tiers import Tier as Tier
 from .tiers import Trace as Trace

@@ -44,7 +44,7 @@ ALLOWED = {
     "plot": {"schema", "clip"},
     "tiers": set(),
     "annotation": {"schema", "tiers"},
-    "render": {"schema", "clip"},
+    "render": {"schema", "clip", "plot"},
     "widgets": {"schema", "clip", "annotation", "tiers"},
 }
 
