@@ -42,7 +42,10 @@ ALLOWED = {
     "emotion": BASE | {"prototypes"},
     "pipeline": BASE | STAGES,
     "plot": {"schema", "clip"},
-    "widgets": {"schema", "clip"},
+    "tiers": set(),
+    "annotation": {"schema", "tiers"},
+    "render": {"schema", "clip", "plot"},
+    "widgets": {"schema", "clip", "annotation", "tiers"},
 }
 
 CORE = [
