@@ -1,7 +1,13 @@
 from . import assets as assets
+from . import calibration as calibration
+from . import evaluation as evaluation
+from . import metrics as metrics
 from . import schema as schema
 from .action_units import extract_action_units as extract_action_units
 from .assets import AssetError as AssetError
+from .audit import audit as audit
+from .calibration import fit_calibration as fit_calibration
+from .calibration import plot_reliability as plot_reliability
 from .clip import Clip as Clip
 from .clip import ClipError as ClipError
 from .clip import open_clip as open_clip
@@ -10,6 +16,9 @@ from .dynamics import remove_baseline as remove_baseline
 from .dynamics import smooth as smooth
 from .emotion import estimate_emotion as estimate_emotion
 from .emotion import explain as explain
+from .evaluation import match_events as match_events
+from .evaluation import score as score
+from .evaluation import split_subjects as split_subjects
 from .faces import detect_faces as detect_faces
 from .fusion import align_time as align_time
 from .fusion import fuse as fuse

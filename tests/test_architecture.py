@@ -31,6 +31,10 @@ ALLOWED = {
     "action_units": BASE | {"mesh", "pyfeat"},
     "pipeline": BASE | STAGES,
     "plot": {"schema", "clip"},
+    "metrics": set(),
+    "calibration": {"metrics"},
+    "evaluation": {"metrics", "calibration"},
+    "audit": {"evaluation"},
     "widgets": {"schema", "clip"},
 }
 
@@ -51,6 +55,7 @@ CORE = [
     "pillow",
     "pooch",
     "py-feat",
+    "scikit-learn",
     "scipy",
     "silero-vad",
     "torch",
@@ -68,6 +73,7 @@ DISTRIBUTIONS = {
     "silero_vad": "silero-vad",
     "feat": "py-feat",
     "huggingface_hub": "huggingface-hub",
+    "sklearn": "scikit-learn",
 }
 
 
