@@ -4,6 +4,7 @@ from . import evaluation as evaluation
 from . import metrics as metrics
 from . import schema as schema
 from .action_units import extract_action_units as extract_action_units
+from .alignment import align_time as align_time
 from .assets import AssetError as AssetError
 from .audit import audit as audit
 from .calibration import fit_calibration as fit_calibration
@@ -20,7 +21,6 @@ from .evaluation import match_events as match_events
 from .evaluation import score as score
 from .evaluation import split_subjects as split_subjects
 from .faces import detect_faces as detect_faces
-from .fusion import align_time as align_time
 from .fusion import fuse as fuse
 from .pipeline import analyze as analyze
 from .pipeline import load as load
