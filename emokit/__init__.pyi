@@ -20,8 +20,11 @@ from .emotion import explain as explain
 from .evaluation import match_events as match_events
 from .evaluation import score as score
 from .evaluation import split_subjects as split_subjects
+from .events import find_events as find_events
 from .faces import detect_faces as detect_faces
 from .fusion import fuse as fuse
+from .group import measure_group as measure_group
+from .moments import find_moments as find_moments
 from .pipeline import analyze as analyze
 from .pipeline import load as load
 from .pipeline import save as save

@@ -69,7 +69,8 @@ class Variable:
     """What one variable of a Dataset holds.
 
     ``low`` and ``high`` bound the values that are not NaN. ``sums_to_one`` names
-    the dimension over which the values are a probability distribution.
+    the dimension over which the values are a probability distribution. ``text`` is
+    for strings, which have no bounds.
     """
 
     dims: tuple[str, ...]
@@ -78,6 +79,7 @@ class Variable:
     low: float = -np.inf
     high: float = np.inf
     sums_to_one: str | None = None
+    text: bool = False
 
 
 _PIXELS = "pixels of the upright frame"
@@ -146,9 +148,42 @@ FUSED = {
     ),
 }
 
+_EVENT = ("event",)
+
+EVENTS = {
+    "onset": Variable(_EVENT, "s", "when it begins to show"),
+    "apex": Variable(_EVENT, "s", "when it is strongest"),
+    "offset": Variable(_EVENT, "s", "when it has gone again"),
+    "duration": Variable(_EVENT, "s", "from onset to offset", 0),
+    "amplitude": Variable(_EVENT, "1", "how far it rises above what was there before", 0),
+    "intensity": Variable(_EVENT, "1", "the value at the apex", 0),
+    "velocity": Variable(_EVENT, "1/s", "rise from onset to apex, by their distance in time", 0),
+    "score": Variable(_EVENT, "1", "how much a moment asks for a person's look", 0, 1),
+    "complete": Variable(_EVENT, "1", "whether both onset and offset were seen", 0, 1),
+    "micro": Variable(_EVENT, "1", "lasts 1/6 to 1/2 s; NaN where that could not be told", 0, 1),
+    "face": Variable(_EVENT, "", "track of the face", text=True),
+    "label": Variable(_EVENT, "", "action unit, emotion or kind of moment", text=True),
+    "kind": Variable(_EVENT, "", "what the label is of", text=True),
+    "evidence": Variable(_EVENT, "", "the measurements that made it, in words", text=True),
+}
+
+GROUP = {
+    "n_faces": Variable(("time",), "1", "how many faces can be read", 0),
+    "smiling_share": Variable(("time",), "1", "share of those faces that smile", 0, 1),
+    "synchrony": Variable(
+        ("time",), "1", "mean correlation of the faces' movements, over pairs", -1, 1
+    ),
+}
+
 # A variable may not bear the name of one of its own dimensions: xarray could not hold
 # the dimension's labels then. Hence emotion_probability, landmark_position, coefficient.
-GROUPS: dict[str, dict[str, Variable]] = {"face": FACE, "voice": VOICE, "fused": FUSED}
+GROUPS: dict[str, dict[str, Variable]] = {
+    "face": FACE,
+    "voice": VOICE,
+    "fused": FUSED,
+    "events": EVENTS,
+    "group": GROUP,
+}
 
 #: Labels that a coordinate must carry, in this order, where its dimension is used.
 LABELS = {
@@ -191,7 +226,8 @@ def build_dataset(
         {
             name: (
                 specs[name].dims,
-                _single_precision(values),
+                # Seconds keep the precision of the timestamps they are compared with.
+                np.asarray(values) if specs[name].units == "s" else _single_precision(values),
                 {"units": specs[name].units, "long_name": specs[name].doc},
             )
             for name, values in variables.items()
@@ -199,6 +235,8 @@ def build_dataset(
         coords={dim: values for dim, values in known.items() if dim in used or dim == "time"},
         attrs={"history": history},
     )
+    if "time" not in ds.coords:
+        return ds
     ds["time"].attrs = {"units": "s", "long_name": "time from the start of the video"}
     if "face_status" in ds:
         ds["face_status"].attrs |= {
@@ -289,7 +327,8 @@ def _check(
             f"{argument} must be an xarray Dataset, as emokit's stages return; "
             f"got {type(ds).__name__}"
         )
-    problems = _time_problems(ds)
+    timeless = specs and not any("time" in spec.dims for spec in specs.values())
+    problems = [] if timeless else _time_problems(ds)
     problems += [f"variable {name!r} is missing" for name in requires if name not in ds]
     for name, spec in specs.items():
         if name in ds:
@@ -319,6 +358,8 @@ def _variable_problems(ds: xr.Dataset, name: str, spec: Variable) -> list[str]:
     array = ds[name]
     if array.dims != spec.dims:
         return [f"variable {name!r} has dims {array.dims}; expected {spec.dims}"]
+    if spec.text:
+        return []
     if not np.issubdtype(array.dtype, np.number):
         return [f"variable {name!r} must hold numbers; it holds {array.dtype}"]
     values = array.values

@@ -148,6 +148,24 @@ def estimate_noise(time: np.ndarray, values: np.ndarray, max_gap: float) -> np.n
     return np.where(count > 0, middle / 0.6745, np.nan)
 
 
+def window_means(time: np.ndarray, values: np.ndarray, window: float) -> np.ndarray:
+    """Mean of each column over a centred window, of what is there.
+
+    NaN where less than half of the rows in the window hold a number.
+    """
+    reach = window / 2 * (1 + 1e-9)
+    first = np.searchsorted(time, time - reach, side="left")
+    last = np.searchsorted(time, time + reach, side="right")
+    finite = np.isfinite(values)
+    total = np.cumsum(np.where(finite, values, 0), axis=0, dtype=np.float64)
+    count = np.cumsum(finite, axis=0)
+    total, count = (np.concatenate([np.zeros_like(a[:1]), a]) for a in (total, count))
+    n = count[last] - count[first]
+    rows = (last - first).reshape(-1, *[1] * (values.ndim - 1))
+    mean = (total[last] - total[first]) / np.where(n > 0, n, 1)
+    return np.where((n > 0) & (2 * n >= rows), mean, np.nan)
+
+
 def _smooth_block(
     time: np.ndarray, values: np.ndarray, run: np.ndarray, noise: np.ndarray
 ) -> np.ndarray:
