@@ -32,6 +32,7 @@ from .plot import plot as plot
 from .prosody import estimate_vocal_affect as estimate_vocal_affect
 from .prosody import extract_prosody as extract_prosody
 from .readers import read_action_units as read_action_units
+from .simulate import simulate_faces as simulate_faces
 from .tracks import merge_faces as merge_faces
 from .tracks import split_face as split_face
 from .widgets import link as link

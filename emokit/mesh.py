@@ -229,17 +229,22 @@ class ActionUnitModel:
         (n, 2), because lids hardly move in the mesh.
         """
         values, turn = self.raw(landmarks)
-        values = (values - self._offset).clip(0, 1)
+        values = self.settle(values - self._offset, lids)
+        yaw, pitch, roll = Rotation.from_matrix(turn).as_euler("YXZ", degrees=True).T
+        # Turned about axes to the viewer's right, up and towards the viewer; the angles
+        # reported are up, to the person's right and tilted to the person's right.
+        return values, np.stack([-pitch, -yaw, roll], axis=1)
+
+    def settle(self, values: np.ndarray, lids: np.ndarray) -> np.ndarray:
+        """Bounded intensities of unbounded ones (n, n_units), with the lids' units put in."""
+        values = values.clip(0, 1)
         opening, lower = lids.sum(1), lids[:, 1]
         closed = _ramp(opening, *self.CLOSED)
         values[:, self.units.index("AU43")] = closed
         # Closing moves the lower lid as well, so a closed eye says nothing of AU07.
         values[:, self.units.index("AU07")] = _ramp(lower, *self.LOWER_LID_UP) * (1 - closed)
         values[:, self.units.index("AU05")] = _ramp(opening, *self.RAISED)
-        yaw, pitch, roll = Rotation.from_matrix(turn).as_euler("YXZ", degrees=True).T
-        # Turned about axes to the viewer's right, up and towards the viewer; the angles
-        # reported are up, to the person's right and tilted to the person's right.
-        return values, np.stack([-pitch, -yaw, roll], axis=1)
+        return values
 
 
 def _ramp(value: np.ndarray, start: float, end: float) -> np.ndarray:

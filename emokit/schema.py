@@ -110,11 +110,24 @@ FACE = {
     "au_presence": Variable(
         (*_TF, "action_unit"), "1", "whether the model calls the action unit present", 0, 1
     ),
+    "au_true": Variable(
+        (*_TF, "action_unit"), "1", "intensity of the action unit that a simulated face shows", 0, 1
+    ),
     "unit_presence": Variable(
         (*_TF, "action_unit"), "1", "how surely a unit counts as shown, as emotion reads it", 0, 1
     ),
     "emotion_probability": Variable(
         (*_TF, "emotion"), "1", "probability of the displayed emotion", 0, 1, "emotion"
+    ),
+    "displayed_emotion": Variable(
+        _TF,
+        "1",
+        "what a simulated face displays: " + ", ".join(EMOTIONS),
+        0,
+        len(EMOTIONS) - 1,
+    ),
+    "displayed_intensity": Variable(
+        _TF, "1", "how strongly a simulated face displays its emotion", 0, 1
     ),
     "valence": Variable(_TF, "1", "displayed valence, unpleasant to pleasant", -1, 1),
     "arousal": Variable(_TF, "1", "displayed arousal, calm to excited", -1, 1),
@@ -242,6 +255,11 @@ def build_dataset(
         ds["face_status"].attrs |= {
             "flag_values": np.arange(len(FACE_STATUS), dtype=np.int8),
             "flag_meanings": " ".join(FACE_STATUS),
+        }
+    if "displayed_emotion" in ds:
+        ds["displayed_emotion"].attrs |= {
+            "flag_values": np.arange(len(EMOTIONS), dtype=np.int8),
+            "flag_meanings": " ".join(EMOTIONS),
         }
     return ds
 

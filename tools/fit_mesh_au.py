@@ -25,61 +25,18 @@ from scipy.interpolate import RBFInterpolator
 from scipy.spatial import KDTree
 
 import emokit as ek
-from emokit.mesh import ActionUnitModel, Crop, FaceMesh, align, lip_gap
+from emokit.head import FULL_AT, NUISANCE, SHAPES, Head, draw_bends, draw_errors
+from emokit.mesh import DATA, ActionUnitModel, Crop, FaceMesh, align, lip_gap
 
 RAW = argparse.RawDescriptionHelpFormatter
 
-TARGET = Path(__file__).parents[1] / "emokit" / "data" / "mesh_au.npz"
+TARGET = DATA / "mesh_au.npz"
+
+#: Directions in which the people of the shipped head differ: 99 % of the variance.
+MODES = 40
 
 #: Vertices 0–9408 of ICT-FaceKit are the skin of the face.
 N_SKIN = 9409
-
-#: Units, and the expression shapes whose weight is the unit's intensity. The weight of a
-#: pair of shapes is the mean of both sides. AU25 is measured on the lips themselves.
-UNITS = {
-    "AU01": "browInnerUp",
-    "AU02": "browOuterUp",
-    "AU04": "browDown",
-    "AU05": "eyeWide",
-    "AU06": "cheekSquint",
-    "AU07": "eyeSquint",
-    "AU09": "noseSneer",
-    "AU10": "mouthUpperUp",
-    "AU12": "mouthSmile",
-    "AU14": "mouthDimple",
-    "AU15": "mouthFrown",
-    "AU16": "mouthLowerDown",
-    "AU17": "mouthShrugLower",
-    "AU18": "mouthPucker",
-    "AU20": "mouthStretch",
-    "AU22": "mouthFunnel",
-    "AU24": "mouthPress",
-    "AU25": None,
-    "AU26": "jawOpen",
-    "AU43": "eyeBlink",
-}
-
-#: A jaw open as far as the shape goes is AU27; AU26 is at its strongest before that.
-FULL_AT = {"AU26": 0.6}
-
-#: Shapes that move the face without being one of the units.
-NUISANCE = (
-    "cheekPuff",
-    "cheekRaiser",
-    "eyeLookDown",
-    "eyeLookUp",
-    "eyeLookIn",
-    "eyeLookOut",
-    "jawForward",
-    "jawLeft",
-    "jawRight",
-    "mouthClose",
-    "mouthLeft",
-    "mouthRight",
-    "mouthRollLower",
-    "mouthRollUpper",
-    "mouthShrugUpper",
-)
 
 #: Combinations that faces really make, so that the fit sees units together: the
 #: prototypes of Du, Tao and Martinez (2014), and what speech does.
@@ -189,52 +146,45 @@ def _jaw_to_part(neutral68: np.ndarray, jaw68: np.ndarray, gap: float = CANONICA
     return float((gap - now) / (jaw68[62, 1] - jaw68[66, 1]))
 
 
-class Simulator:
-    """Draws landmarks of people who move their faces, and the truth about each."""
+def make_head(model: FaceModel, match: np.ndarray, canonical: np.ndarray) -> Head:
+    """The face model at the landmarks, with its identity modes made few.
 
-    def __init__(self, model: FaceModel, match: np.ndarray, canonical: np.ndarray) -> None:
-        self.units = list(UNITS)
-        self.names = model.names
-        self.identity = model.identity[:, match]
-        self.expression = model.expression[:, match]
-        # MediaPipe's neutral is nearer to its canonical face than to ICT's, so that is
-        # where people start from, with the lips closed.
-        jaw = self.expression[self.names.index("jawOpen")]
-        self.reference = canonical - (lip_gap(canonical) - 0.08) / lip_gap(jaw) * jaw
+    MediaPipe's neutral is nearer to its canonical face than to ICT's, so that is where
+    people start from, with the lips closed. The 100 identity modes are replaced by the
+    ``MODES`` strongest directions of what they do to the landmarks.
+    """
+    expression = model.expression[:, match]
+    jaw = expression[model.names.index("jawOpen")]
+    neutral = canonical - (lip_gap(canonical) - 0.08) / lip_gap(jaw) * jaw
+    modes = model.identity[:, match].reshape(len(model.identity), -1)
+    _, strength, direction = np.linalg.svd(modes, full_matrices=False)
+    people = (strength[:, None] * direction)[:MODES].reshape(-1, *neutral.shape)
+    used = [index for index, name in enumerate(model.names) if not name.startswith("Pupil")]
+    return Head(neutral, people, expression[used], tuple(model.names[index] for index in used))
+
+
+class Simulator:
+    """Draws single faces for the fit, one person each, and the truth about each."""
+
+    def __init__(self, head: Head) -> None:
+        self.head = head
+        self.units = list(SHAPES)
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Aligned displacements (n, 1404) and true intensities (n, n_units)."""
         au = self._intensities(n, rng)
-        weights = self._shape_weights(au, rng)
-        people = rng.normal(size=(n, len(self.identity))).astype(np.float32)
-        points = self.reference + np.tensordot(people, self.identity, 1)
-        points += np.tensordot(weights, self.expression, 1)
-        points = np.einsum("nkj,nij->nki", points, self._bends(n, rng)) + self._errors(n, rng)
-        moved = align(points, self.reference)[0] - self.reference
+        people = rng.normal(size=(n, len(self.head.identity)))
+        points = self.head.place(people, self._shape_weights(au, rng))
+        points = np.einsum("nkj,nij->nki", points, draw_bends(n, rng))
+        points += draw_errors(self.head.neutral, n, rng)
+        moved = align(points, self.head.neutral)[0] - self.head.neutral
         return moved.reshape(n, -1).astype(np.float32), au
-
-    def _bends(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        """Matrices near 1: proportions and depth are seen inexactly, and pose leaks into them."""
-        bends = np.eye(3) + rng.normal(0, 0.02, (n, 3, 3))
-        bends[:, 2] += rng.normal(0, 0.1, (n, 3))
-        bends[:, :, 2] += rng.normal(0, 0.05, (n, 3))
-        return bends
-
-    def _errors(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        """Errors of the landmarks: of each alone, and of patches of the face together.
-
-        Alone, about 1.2 % of the distance between the eyes, and 3 % in depth.
-        """
-        alone = rng.normal(size=(n, 468, 3)) * (0.107, 0.107, 0.267)
-        centres = self.reference[rng.integers(468, size=12)]
-        distance = ((self.reference[:, None] - centres) ** 2).sum(-1)
-        patches = rng.normal(0, 0.1, (n, 12, 3)) * (1, 1, 2)
-        return alone + np.einsum("kc,ncd->nkd", np.exp(-distance / (2 * 2.5**2)), patches)
 
     def _intensities(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """A seventh neutral, the others single units at random, half of them prototypes too."""
         kind = rng.random((n, 1))
-        au = rng.random((n, len(UNITS))) * (rng.random((n, len(UNITS))) < 0.15) * (kind > 0.15)
+        size = (n, len(self.units))
+        au = rng.random(size) * (rng.random(size) < 0.15) * (kind > 0.15)
         chosen = rng.integers(len(TOGETHER), size=n)
         for index, members in enumerate(TOGETHER):
             rows = np.flatnonzero((chosen == index) & (kind[:, 0] > 0.45))
@@ -248,25 +198,28 @@ class Simulator:
         return au.astype(np.float32)
 
     def _shape_weights(self, au: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        n = len(au)
-        weights = np.zeros((n, len(self.names)), np.float32)
-        for column, (unit, shape) in enumerate(UNITS.items()):
-            sides = self._sides(shape) if shape else []
-            uneven = rng.normal(0, 0.12, n) * (len(sides) > 1)
-            for side, sign in zip(sides, (1, -1), strict=False):
-                weights[:, side] = au[:, column] * FULL_AT.get(unit, 1) * (1 + sign * uneven)
+        n, names = len(au), self.head.names
+        other = np.zeros((n, len(names)))
         for shape in NUISANCE:
             amount = rng.uniform(0, 0.6, n) * (rng.random(n) < 0.13)
-            for side in self._sides(shape):
-                weights[:, side] = amount * (1 + rng.normal(0, 0.1, n))
+            for side in self.head.sides(shape):
+                other[:, side] = amount * (1 + rng.normal(0, 0.1, n))
         # Lips close over an open jaw, never through each other.
-        jaw, close = self.names.index("jawOpen"), self.names.index("mouthClose")
-        weights[:, close] = weights[:, jaw] * rng.random(n) * (rng.random(n) < 0.15)
-        return weights.clip(0, 1.2)
+        jaw = au[:, self.units.index("AU26")] * FULL_AT["AU26"]
+        other[:, names.index("mouthClose")] = jaw * rng.random(n) * (rng.random(n) < 0.15)
+        uneven = rng.normal(0, 0.12, au.shape)
+        return self.head.weigh(au, uneven=uneven, other=other).clip(0, 1.2)
 
-    def _sides(self, shape: str) -> list[int]:
-        wanted = {shape, f"{shape}_L", f"{shape}_R"}
-        return [index for index, name in enumerate(self.names) if name in wanted]
+
+def write_head(head: Head) -> None:
+    """Write the head that ships, in half precision: a hundredth of a millimetre."""
+    np.savez_compressed(
+        DATA / "head.npz",
+        neutral=head.neutral.astype(np.float32),
+        identity=head.identity.astype(np.float16),
+        expression=head.expression.astype(np.float16),
+        names=np.array(head.names),
+    )
 
 
 def fit_ridge(moved: np.ndarray, au: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
@@ -315,7 +268,9 @@ def main() -> None:
     arguments = parser.parse_args()
     model, landmarks68 = read_face_model(arguments.face_model)
     canonical = read_canonical_face()
-    simulator = Simulator(model, match_vertices(model, landmarks68, canonical), canonical)
+    head = make_head(model, match_vertices(model, landmarks68, canonical), canonical)
+    write_head(head)
+    simulator = Simulator(head)
     rng = np.random.default_rng(20261121)
     # Block by block, because the patches that err together are drawn once a block.
     blocks = [simulator.draw(1000, rng) for _ in range(arguments.faces // 1000)]
@@ -327,23 +282,23 @@ def main() -> None:
     trust = np.array(
         [
             np.corrcoef(read[:, i], truth[:, i])[0, 1] if truth[:, i].any() else 1.0
-            for i in range(len(UNITS))
+            for i in range(len(SHAPES))
         ]
     )
     fields = {
-        "units": np.array(list(UNITS)),
-        "reference": simulator.reference.astype(np.float32),
+        "units": np.array(list(SHAPES)),
+        "reference": head.neutral.astype(np.float32),
         "coefficient": coefficient.astype(np.float32),
         "intercept": intercept.astype(np.float32),
         "trust": trust.astype(np.float32),
     }
-    np.savez_compressed(TARGET, **fields, offset=np.zeros(len(UNITS), np.float32))
+    np.savez_compressed(TARGET, **fields, offset=np.zeros(len(SHAPES), np.float32))
     offset, n_people = population_offset(ActionUnitModel())
     # How far the lips are apart is measured, not regressed: there is nothing to offset.
-    offset[list(UNITS).index("AU25")] = 0
+    offset[list(SHAPES).index("AU25")] = 0
     np.savez_compressed(TARGET, **fields, offset=offset.astype(np.float32))
     print(f"unit  correlation on 5000 held-out synthetic faces, offset from {n_people} people")
-    for unit, r, o in zip(UNITS, trust, offset, strict=True):
+    for unit, r, o in zip(SHAPES, trust, offset, strict=True):
         print(f"{unit}  {'measured' if unit == 'AU25' else f'{r:8.2f}'}  {o:+.2f}")
 
 
