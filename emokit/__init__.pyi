@@ -7,6 +7,7 @@ from .action_units import extract_action_units as extract_action_units
 from .alignment import align_time as align_time
 from .assets import AssetError as AssetError
 from .audit import audit as audit
+from .augment import Augmentation as Augmentation
 from .calibration import fit_calibration as fit_calibration
 from .calibration import plot_reliability as plot_reliability
 from .clip import Clip as Clip
@@ -33,6 +34,7 @@ from .prosody import estimate_vocal_affect as estimate_vocal_affect
 from .prosody import extract_prosody as extract_prosody
 from .readers import read_action_units as read_action_units
 from .simulate import simulate_faces as simulate_faces
+from .temporal import TemporalModel as TemporalModel
 from .tracks import merge_faces as merge_faces
 from .tracks import split_face as split_face
 from .widgets import link as link

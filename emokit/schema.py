@@ -131,6 +131,13 @@ FACE = {
     ),
     "valence": Variable(_TF, "1", "displayed valence, unpleasant to pleasant", -1, 1),
     "arousal": Variable(_TF, "1", "displayed arousal, calm to excited", -1, 1),
+    "dominance": Variable(_TF, "1", "displayed dominance, submissive to dominant", -1, 1),
+    "clip_probability": Variable(
+        ("face", "emotion"), "1", "the same of the whole clip", 0, 1, "emotion"
+    ),
+    "clip_valence": Variable(("face",), "1", "displayed valence of the whole clip", -1, 1),
+    "clip_arousal": Variable(("face",), "1", "displayed arousal of the whole clip", -1, 1),
+    "clip_dominance": Variable(("face",), "1", "displayed dominance of the whole clip", -1, 1),
 }
 
 VOICE = {
@@ -151,6 +158,13 @@ FUSED = {
     ),
     "valence": Variable(("time",), "1", "displayed valence, unpleasant to pleasant", -1, 1),
     "arousal": Variable(("time",), "1", "displayed arousal, calm to excited", -1, 1),
+    "dominance": Variable(("time",), "1", "displayed dominance, submissive to dominant", -1, 1),
+    "clip_probability": Variable(
+        ("emotion",), "1", "probability of the emotion, of the whole clip", 0, 1, "emotion"
+    ),
+    "clip_valence": Variable((), "1", "displayed valence of the whole clip", -1, 1),
+    "clip_arousal": Variable((), "1", "displayed arousal of the whole clip", -1, 1),
+    "clip_dominance": Variable((), "1", "displayed dominance of the whole clip", -1, 1),
     "weight": Variable(
         ("time", "modality"),
         "1",
