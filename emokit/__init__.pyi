@@ -24,8 +24,10 @@ from .evaluation import split_subjects as split_subjects
 from .events import find_events as find_events
 from .faces import detect_faces as detect_faces
 from .fusion import fuse as fuse
+from .fusion_model import FusionModel as FusionModel
 from .group import measure_group as measure_group
 from .moments import find_moments as find_moments
+from .multimodal import simulate_modalities as simulate_modalities
 from .pipeline import analyze as analyze
 from .pipeline import load as load
 from .pipeline import save as save

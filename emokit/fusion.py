@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.special
@@ -11,7 +12,11 @@ import xarray as xr
 from .alignment import align_time, read_time
 from .schema import build_dataset, extend_history, validate
 
-_FUSE_METHODS = ("late",)
+if TYPE_CHECKING:
+    from .fusion_model import FusionModel
+
+_FUSE_METHODS = ("early", "intermediate", "late", "attention", "ensemble")
+_POOLS = ("linear", "log")
 _DISTRIBUTION = "emotion_probability"
 _ESTIMATES = (_DISTRIBUTION, "valence", "arousal")
 
@@ -22,16 +27,29 @@ _QUALITY = ("face_quality", "speech")
 _LEAST = 1e-3
 
 
+#: What a logarithm takes for a probability of 0.
+_LEAST_PROBABILITY = 1e-6
+
+
 def fuse(
     modalities: Mapping[str, xr.Dataset],
     *,
     method: str = "late",
+    model: FusionModel | None = None,
+    pool: str = "linear",
+    calibration: Mapping[str, Callable] | None = None,
     time: np.ndarray | xr.Dataset | None = None,
     face: str | None = None,
 ) -> xr.Dataset:
     """Fuse the estimates of several modalities into one.
 
-    Late fusion: at each time, the mean over the modalities that have an estimate there,
+    "early", "intermediate" and "attention" are learned, as can be "ensemble": they need a
+    fitted :class:`FusionModel`, which says what they do. The others need nothing.
+
+    "ensemble" is for several models' probabilities of the same thing: their mean, or with
+    ``pool="log"`` their normalised geometric mean, all of equal weight.
+
+    "late": at each time, the mean over the modalities that have an estimate there,
     weighted by quality × confidence.
 
     - *Quality* is the modality's ``face_quality`` or ``speech`` where it carries one
@@ -47,8 +65,15 @@ def fuse(
     modalities : mapping of str to xarray.Dataset
         By name, each with at least one of ``emotion_probability``, ``valence`` and ``arousal``,
         along ``time`` or ``time, face``.
-    method : {"late"}
+    method : {"late", "early", "intermediate", "attention", "ensemble"}
         How to fuse.
+    model : FusionModel, optional
+        Fitted for `method`. Features are what it was fitted on, not estimates alone.
+    pool : {"linear", "log"}
+        Of an "ensemble" without a model. By logarithms one model can veto an emotion.
+    calibration : mapping of str to callable, optional
+        By modality, what makes its probabilities honest (:func:`fit_calibration`), before
+        they are weighed: a modality that knows nothing then hardly counts.
     time : array_like of float or xarray.Dataset, optional
         Seconds of the output; by default the time of the first modality. Modalities
         are brought there by :func:`align_time`: by "mean" where they are sampled at
@@ -96,10 +121,26 @@ def fuse(
             "modalities must map at least one name to a Dataset, as in "
             f"{{'face': emotion, 'voice': affect}}; got {type(modalities).__name__}"
         )
+    if model is not None:
+        return model.apply(modalities, method=method, time=time, face=face)
+    if method in ("early", "intermediate", "attention"):
+        raise ValueError(
+            f"method {method!r} is learned: give model=FusionModel(method={method!r}).fit(...)"
+        )
+    if pool not in _POOLS:
+        raise ValueError(f"pool must be one of {', '.join(_POOLS)}; got {pool!r}")
     single = {name: _one_face(ds, name, face) for name, ds in modalities.items()}
+    for name, calibrate in (calibration or {}).items():
+        if name not in single or _DISTRIBUTION not in single[name]:
+            raise ValueError(f"calibration names {name!r}, which has no {_DISTRIBUTION}")
+        single[name] = single[name].assign(
+            {_DISTRIBUTION: calibrate(single[name][_DISTRIBUTION]).astype(np.float32)}
+        )
     wanted = read_time(next(iter(single.values())) if time is None else time)
     aligned = {name: _align(ds, wanted) for name, ds in single.items()}
     quality = np.stack([_quality(ds) for ds in aligned.values()], axis=1)
+    if method == "ensemble":
+        quality = np.where(np.isfinite(quality), 1.0, np.nan)
 
     labels = _union_of_emotions(aligned)
     variables, anywhere = {}, np.zeros(quality.shape, dtype=bool)
@@ -110,11 +151,16 @@ def fuse(
         values = np.stack([_values(ds, name, labels, wanted) for ds in aligned.values()], axis=1)
         present = np.isfinite(values).all(axis=2) & np.isfinite(quality)
         anywhere |= present
-        confidence = _sharpness(values) if name == _DISTRIBUTION else 1
+        certain = name == _DISTRIBUTION and method == "late"
+        confidence = _sharpness(values) if certain else 1
         share = _shares(quality * confidence, present)
+        by_log = name == _DISTRIBUTION and method == "ensemble" and pool == "log"
+        numbers = np.log(values.clip(_LEAST_PROBABILITY)) if by_log else values
         mean = np.einsum(
-            "tm,tmv->tv", np.nan_to_num(share), np.where(present[..., None], values, 0)
+            "tm,tmv->tv", np.nan_to_num(share), np.where(present[..., None], numbers, 0)
         )
+        if by_log:
+            mean = scipy.special.softmax(mean, axis=1)
         mean[~present.any(axis=1)] = np.nan
         variables[name] = mean if name == _DISTRIBUTION else mean[:, 0]
     variables["weight"] = _shares(quality, anywhere)
@@ -123,7 +169,12 @@ def fuse(
         "fuse",
         *modalities.values(),
         method=method,
-        parameters={"modalities": list(modalities), "face": face},
+        parameters={
+            "modalities": list(modalities),
+            "face": face,
+            "pool": pool if method == "ensemble" else None,
+            "calibrated": sorted(calibration or ()),
+        },
     )
     coords = {"time": wanted, "emotion": labels, "modality": list(modalities)}
     return build_dataset("fused", variables, coords, history=history)

@@ -122,6 +122,8 @@ class TemporalModel:
         self.classes: list[str] = []
         self.values: list[str] = []
         self.training = pd.DataFrame()
+        #: Saved along with the model; what uses it may keep here what it needs to know.
+        self.notes: dict = {}
         self._network = None
         self._config: dict = {}
 
@@ -334,7 +336,7 @@ class TemporalModel:
             "format": _FORMAT, "emokit": package_version(), "options": self.options,
             "config": self._config, "features": self.features, "columns": self.columns,
             "classes": self.classes, "values": self.values,
-            "training": self.training.to_dict("list"),
+            "training": self.training.to_dict("list"), "notes": self.notes,
         }  # fmt: skip
         state = {k: v.detach().cpu().contiguous() for k, v in self._network.state_dict().items()}
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", dir=path.parent)
@@ -384,7 +386,7 @@ class TemporalModel:
             raise ValueError(f"{path.name} does not hold what it says: {error}") from None
         for name in ("features", "columns", "classes", "values"):
             setattr(model, name, list(about[name]))
-        model.training = pd.DataFrame(about["training"])
+        model.training, model.notes = pd.DataFrame(about["training"]), dict(about["notes"])
         model._config, model._network = about["config"], network.eval()
         return model
 

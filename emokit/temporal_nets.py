@@ -241,14 +241,13 @@ class Joined(nn.Module):
         self.width = config["hidden"]
         self.mix = nn.Linear(width * len(n_columns) + len(n_columns), self.width)
 
-    def forward(self, parts: list[Tensor], there: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """State of each row, and the share of each modality in it (clip, row, modality)."""
+    def forward(self, parts: list[Tensor], there: Tensor, valid: Tensor) -> tuple[Tensor, None]:
+        """State of each row, and None for the shares it does not know."""
         states = [encode(part, valid) for encode, part in zip(self.encoders, parts, strict=True)]
         states = [s * there[..., i : i + 1] for i, s in enumerate(states)]
         state = F.gelu(self.mix(torch.cat([*states, there.to(states[0].dtype)], dim=-1)))
-        # Shares by presence: a joint layer gives no weight to a modality as such.
-        share = there / there.sum(-1, keepdim=True).clamp(min=1)
-        return state, share
+        # A joint layer gives no weight to a modality as such.
+        return state, None
 
 
 class CrossModal(nn.Module):
