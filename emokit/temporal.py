@@ -386,7 +386,7 @@ class TemporalModel:
             raise ValueError(f"{path.name} does not hold what it says: {error}") from None
         for name in ("features", "columns", "classes", "values"):
             setattr(model, name, list(about[name]))
-        model.training, model.notes = pd.DataFrame(about["training"]), dict(about["notes"])
+        model.training, model.notes = pd.DataFrame(about["training"]), dict(about.get("notes", {}))
         model._config, model._network = about["config"], network.eval()
         return model
 

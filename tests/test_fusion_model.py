@@ -6,7 +6,7 @@ import emokit as ek
 from emokit import metrics
 
 LEARNED = ["early", "intermediate", "attention", "ensemble"]
-FIT = {"progress": False, "epochs": 14, "learning_rate": 0.02, "batch_size": 8}
+FIT = {"progress": False, "epochs": 9, "learning_rate": 0.03, "batch_size": 8}
 SIMULATED = {"noise": ["text"], "missing": 0.05, "fps": 5.0}
 
 
@@ -18,7 +18,7 @@ def accuracy(estimates, truth):
 
 @pytest.fixture(scope="module")
 def train():
-    return ek.simulate_modalities(n_clips=30, seed=1, **SIMULATED)
+    return ek.simulate_modalities(n_clips=24, seed=1, **SIMULATED)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_calibrated_late_fusion_loses_little_to_a_modality_that_knows_nothing(
 def test_learned_fusion_beats_the_best_single_though_one_knows_nothing(
     train, test, best_single, method, tmp_path
 ):
-    model = ek.FusionModel(method=method, hidden=12, fps=5).fit(*train, **FIT)
+    model = ek.FusionModel(method=method, hidden=8, fps=5).fit(*train, **FIT)
     clips, truth = test
     fused = [ek.fuse(clip, method=method, model=model) for clip in clips]
     reached = accuracy(fused, truth)

@@ -70,12 +70,12 @@ def fitted():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_learns_what_no_single_row_tells(kind):
-    clips, labels = order_task(96)
+    clips, labels = order_task(72)
     rate = 0.01 if kind == "transformer" else 0.02
     model = ek.TemporalModel(kind=kind, **SMALL).fit(
-        clips, labels, epochs=40, **{**QUICK, "learning_rate": rate}
+        clips, labels, epochs=25, **{**QUICK, "learning_rate": rate}
     )
-    assert share_right(model, *order_task(40, seed=9)) > 0.85
+    assert share_right(model, *order_task(40, seed=9)) > 0.8
     assert model.training["training"].iloc[-1] < model.training["training"].iloc[0] / 2
 
 
