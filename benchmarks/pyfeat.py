@@ -23,6 +23,7 @@ import xarray as xr
 
 import emokit as ek
 from emokit import pyfeat
+from emokit.rows import rows_of
 
 
 def main() -> None:
@@ -156,9 +157,7 @@ def write_random_weights(folder: Path) -> Path:
 
 def cut_crops(clip: ek.Clip, faces: xr.Dataset, device: torch.device) -> torch.Tensor:
     """The crops that emokit's path makes, (n, 3, 256, 256)."""
-    from tqdm import tqdm
-
-    cut = pyfeat._crop_faces(clip, faces, device, tqdm(disable=True))
+    cut = pyfeat._crop_faces(rows_of(clip, faces), device)
     return torch.stack([chip for _, chip, _ in cut])
 
 

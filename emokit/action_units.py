@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict, deque
+from collections import defaultdict
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +15,10 @@ from tqdm.auto import tqdm
 
 from . import assets, pyfeat, schema
 from .clip import Clip, read_ahead
-from .mesh import DATA, ActionUnitModel, Crop, Eyes, FaceMesh
+from .eyes import find_gaze
+from .mesh import DATA, ActionUnitModel, Crop, Eyes, FaceMesh, disagreement
+from .quality import judge, sharpness
+from .rows import FaceRow, Gathered, rows_of
 
 logger = logging.getLogger(__name__)
 
@@ -77,10 +81,17 @@ def extract_action_units(
         the unit gets), ``eye_opening`` (height of the lid opening over the eye's width),
         ``head_pose (time, face, angle)`` in degrees (up, to the person's right, tilted to
         the person's right; against the mesh's canonical face, so that a person's own
-        zero may be some degrees off) and
-        ``mesh_score (time, face)`` in 0 to 1, on the coordinates of `faces`; NaN where
-        there is no face or the mesh finds none. With `landmarks`, also
+        zero may be some degrees off), ``gaze (time, face, angle)`` in degrees from the camera
+        (up, to the person's right; NaN where eyes are closed), ``mesh_score (time, face)`` in
+        0 to 1, and ``face_quality (time, face)`` in 0 to 1 with ``quality_reason``, what lowers
+        it most (``attrs["flag_meanings"]`` names its values), on the coordinates of `faces`;
+        NaN where there is no face or the mesh finds none. With `landmarks`, also
         ``landmark_position (time, face, landmark, space)`` in pixels of the upright frame.
+
+        Units carry coordinates on ``action_unit``: ``trust``, how well each is recovered on
+        held-out simulated faces (correlation, 0 to 1), and ``noise``, the standard deviation
+        of the error there. Real meshes follow some units less well than simulated ones do,
+        the knitted brow of AU04 above all, so that trust is what a unit gets at best.
 
         With py-feat, ``au`` (the network's probability that the unit is shown),
         ``emotion_probability``, ``valence``, ``arousal``, ``head_pose`` and
@@ -101,14 +112,27 @@ def extract_action_units(
     -----
     The mesh is that of Kartynnik et al. (2019). The read-out is a ridge regression from
     the aligned mesh to the units, fitted on faces drawn from ICT-FaceKit's morphable head
-    (Li et al. 2020); a population offset measured on unlabelled faces sets its zero. AU05,
-    AU07 and AU43 come from the lids in the outline that the iris network (Ablavatski et
-    al. 2020) draws, AU25 from the gap between the lips.
+    (Li et al. 2020); a population offset measured on unlabelled faces sets its zero. What a
+    track reads throughout is then taken for the person's own face as far as people differ,
+    and taken away: identities are normal with the covariance of the morphable head, what
+    faces show is never negative and mostly absent, and the most probable split of the two
+    is found over the whole track. So units depend on what else is in the track, and a smile
+    that lasts through the clip reads a fifth weaker than one that comes and goes.
+
+    AU05, AU07, AU43 and AU45 come from the lids in the outline that the iris network
+    (Ablavatski et al. 2020) draws, AU25 from the gap between the lips. Lids that go down for
+    half a second at most are a blink (AU45, NaN where frames are too far apart to tell),
+    longer ones closed eyes (AU43). Gaze follows from the irises and the head pose, on an
+    eyeball of average size; it is a few degrees off for a person throughout, and more so
+    up and down.
 
     What the mesh does not see: wrinkles, bulges and colour, hence weak AU06, AU09 and AU14.
     Brows that sit high or low, and narrow or wide eyes, are taken for AU01, AU04, AU05 or
-    AU07 until the person's own rest is known. Beyond about 30° away from the camera, and
-    under a hand, the mesh guesses.
+    AU07 in a clip of a second; :func:`remove_baseline` helps where you know a person's rest.
+    Beyond about 30° away from the camera, and under a hand, the mesh guesses. Rows of low
+    quality are kept and marked, not dropped: ``face_quality`` multiplies the networks' scores
+    with what size, framing, blur, turn and the disagreement of the two networks leave. Blur
+    and size it knows well; a hand before the mouth it mostly overlooks.
 
     py-feat's network is a ConvNeXt V2 (tiny) with heads for units, emotions, affect, gaze,
     pose and mesh (py-feat 2, ``feat.multitask``). It sees the crop that py-feat's own
@@ -127,99 +151,148 @@ def extract_action_units(
     """
     if not isinstance(clip, Clip):
         raise TypeError(f"clip must be a Clip, as ek.open_clip returns; got {type(clip).__name__}")
-    if model not in MODELS:
-        raise ValueError(f"model must be one of {', '.join(map(repr, MODELS))}; got {model!r}")
-    if weights is not None and model == "mesh":
-        raise ValueError("weights are for model='py-feat' or 'auto'; model='mesh' takes none")
     schema.validate(faces, group="face", requires=["face_box"], argument="faces")
     times = faces["time"].values
     if not np.array_equal(clip.select_times(times=times), times):
         raise ValueError(f"faces holds times that are not frames of {clip.name}")
-    if _choose(model, weights) == "py-feat":
-        return pyfeat.read_faces(
-            clip,
-            faces,
-            weights=weights,
-            device=device,
-            batch_size=batch_size,
-            landmarks=landmarks,
-            asked=model,
-            progress=progress,
-        )
-
-    return _read_mesh(clip, faces, landmarks=landmarks, asked=model, progress=progress)
-
-
-def _read_mesh(
-    clip: Clip, faces: xr.Dataset, *, landmarks: bool, asked: str, progress: bool
-) -> xr.Dataset:
-    """The built-in model on every tracked face."""
-    times = faces["time"].values
-    reader, follower, eyes = ActionUnitModel(), _Follower(faces), Eyes()
-    shape = (len(times), faces.sizes["face"])
-    au = np.full((*shape, len(reader.units)), np.nan, np.float32)
-    score = np.full(shape, np.nan, np.float32)
-    lids = np.full((*shape, 2), np.nan, np.float32)
-    pose = np.full((*shape, 3), np.nan, np.float32)
-    kept = np.full((*shape, 468, 3), np.nan, np.float32) if landmarks else None
-    found: list[tuple[int, int, np.ndarray]] = []
-
-    def read_found() -> None:
-        if found:
-            rows, tracks, points = zip(*found, strict=True)
-            au[rows, tracks], pose[rows, tracks] = reader.read(np.stack(points), lids[rows, tracks])
-            found.clear()
-
-    # The eyes of one frame are looked at while the mesh is laid on the next.
-    with ThreadPoolExecutor(1, "emokit-eyes") as pool:
-        looking: deque[tuple[int, int, Future]] = deque()
-
-        def see(waiting: int) -> None:
-            while len(looking) > waiting:
-                row, track, result = looking.popleft()
-                lids[row, track] = result.result()
-
-        frames = read_ahead(clip.frames(times=times))
-        bar = tqdm(frames, "action units", len(times), disable=not progress, unit="frame")
-        for time, frame in bar:
-            row = int(np.searchsorted(times, time))
-            for track, points, mesh_score in follower.locate(row, time, frame):
-                score[row, track] = mesh_score
-                if mesh_score >= _MESH_SCORE:
-                    found.append((row, track, points))
-                    looking.append((row, track, pool.submit(eyes.lids, frame, points)))
-                    if kept is not None:
-                        kept[row, track] = points
-            see(waiting=_AHEAD)
-            if len(found) >= _CHUNK:
-                see(waiting=0)
-                read_found()
-        see(waiting=0)
-        read_found()
-
-    variables = {
-        "au": au,
-        "eye_opening": lids.sum(-1).clip(0),
-        "head_pose": pose,
-        "mesh_score": score,
-    }
-    coords = {"time": times, "face": faces["face"].values, "action_unit": reader.units}
-    if kept is not None:
-        variables["landmark_position"] = kept
-        coords["landmark"] = np.arange(468)
-    history = schema.extend_history(
-        "extract_action_units",
-        faces,
-        source=clip.provenance,
-        model={
-            **assets.describe_model("face_mesh"),
-            "eyes": assets.describe_model("iris"),
-            "read_out": "mesh_au.npz",
-            "read_out_sha256": pooch.file_hash(str(DATA / "mesh_au.npz")),
-        },
-        parameters={"model": asked, "used": "mesh"},
+    reader = open_reader(
+        clip,
+        model=model,
+        landmarks=landmarks,
+        weights=weights,
+        device=device,
+        batch_size=batch_size,
+        progress=progress,
     )
-    return schema.build_dataset("face", variables, coords, history=history)
+    rows = read_ahead(rows_of(clip, faces))
+    n_rows = int(faces["face_box"].notnull().all("box").any("face").sum())
+    reader.read(tqdm(rows, "action units", n_rows, disable=not progress, unit="frame"))
+    return reader.dataset(faces, list(range(faces.sizes["face"])))
+
+
+def open_reader(
+    clip: Clip,
+    *,
+    model: str,
+    landmarks: bool = False,
+    weights: str | Path | None = None,
+    device: str = "auto",
+    batch_size: int = 16,
+    progress: bool = True,
+) -> MeshReader | pyfeat.Reader:
+    """What reads action units from rows of faces, for :func:`extract_action_units`'s options."""
+    if model not in MODELS:
+        raise ValueError(f"model must be one of {', '.join(map(repr, MODELS))}; got {model!r}")
+    if weights is not None and model == "mesh":
+        raise ValueError("weights are for model='py-feat' or 'auto'; model='mesh' takes none")
+    if _choose(model, weights) == "mesh":
+        return MeshReader(clip, landmarks=landmarks, asked=model)
+    return pyfeat.Reader(
+        clip,
+        weights=weights,
+        device=device,
+        batch_size=batch_size,
+        landmarks=landmarks,
+        asked=model,
+        progress=progress,
+    )
+
+
+class MeshReader:
+    """The built-in model, on rows of faces as they come."""
+
+    def __init__(self, clip: Clip, *, landmarks: bool = False, asked: str = "mesh") -> None:
+        self._clip, self._landmarks, self._asked = clip, landmarks, asked
+        self._model, self._follower, self._eyes = ActionUnitModel(), _Follower(), Eyes()
+        kept = {"landmark_position": (468, 3)} if landmarks else {}
+        sizes = {"au": (len(self._model.units) - 1,), "eyes": (len(Eyes.MEASURES),)}
+        self._units = Gathered(**sizes, head_pose=(3,), **kept)
+        self._looks = Gathered(mesh_score=(), sharpness=(), disagreement=())
+
+    def read(self, rows: Iterable[FaceRow]) -> None:
+        """Read every face of `rows`, which may come from anywhere."""
+        found: list[tuple[tuple[int, int], np.ndarray, Future]] = []
+        looked: list[tuple[tuple[int, int], tuple[float, float, float]]] = []
+
+        def settle() -> None:
+            if found:
+                places, points, looks = zip(*found, strict=True)
+                self._add(list(places), np.stack(points), np.stack([e.result() for e in looks]))
+            if looked:
+                places, looks = zip(*looked, strict=True)
+                score, sharp, apart = np.array(looks).T
+                self._looks.add(list(places), mesh_score=score, sharpness=sharp, disagreement=apart)
+            found.clear()
+            looked.clear()
+
+        # The eyes of one frame are looked at while the mesh is laid on the next.
+        with ThreadPoolExecutor(1, "emokit-eyes") as pool:
+            for row, time, frame, tracks, boxes, hints in rows:
+                for index, track in enumerate(tracks):
+                    hint = None if hints is None else hints[index]
+                    points, score, seen = self._follower.locate(
+                        track, time, frame, boxes[index], hint
+                    )
+                    apart = np.nan if hint is None else disagreement(points, hint, boxes[index, 2])
+                    looked.append(((row, track), (score, sharpness(seen), apart)))
+                    if score >= _MESH_SCORE:
+                        look = pool.submit(self._eyes.look, frame, points)
+                        found.append(((row, track), points, look))
+                if len(found) > _AHEAD:
+                    # Each look that waits holds its frame.
+                    found[-_AHEAD][2].result()
+                if len(looked) >= _CHUNK:
+                    settle()
+            settle()
+
+    def _add(self, places: list[tuple[int, int]], points: np.ndarray, eyes: np.ndarray) -> None:
+        au, pose = self._model.read(points)
+        self._units.add(places, au=au, head_pose=pose, eyes=eyes, landmark_position=points)
+
+    def _settle(
+        self, time: np.ndarray, au: np.ndarray, eyes: np.ndarray, pose: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Variables that need the whole of each track, of arrays (time, face, …)."""
+        lids, irises = eyes[..., :2], eyes[..., 2:]
+        settled = np.empty((*au.shape[:2], len(self._model.units)), np.float32)
+        gaze = np.empty_like(pose)
+        for track in range(au.shape[1]):
+            settled[:, track] = self._model.settle(time, au[:, track], lids[:, track])
+            closed = self._model.closed(lids[:, track])
+            gaze[:, track] = find_gaze(irises[:, track], pose[:, track], closed)
+        return {"au": settled, "gaze": gaze, "eye_opening": lids.sum(-1).clip(0)}
+
+    def dataset(self, faces: xr.Dataset, order: list[int]) -> xr.Dataset:
+        """What :func:`extract_action_units` returns; `order` has the number of each track."""
+        n_rows = faces.sizes["time"]
+        variables = self._units.arrays(n_rows, order)
+        variables |= self._settle(
+            faces["time"].values, variables["au"], variables.pop("eyes"), variables["head_pose"]
+        )
+        looks = self._looks.arrays(n_rows, order)
+        variables["mesh_score"] = looks["mesh_score"]
+        variables |= judge(faces, self._clip.size, head_pose=variables["head_pose"], **looks)
+        coords = {
+            "time": faces["time"].values,
+            "face": faces["face"].values,
+            "action_unit": self._model.units,
+        }
+        if self._landmarks:
+            coords["landmark"] = np.arange(468)
+        history = schema.extend_history(
+            "extract_action_units",
+            faces,
+            source=self._clip.provenance,
+            model={
+                **assets.describe_model("face_mesh"),
+                "eyes": assets.describe_model("iris"),
+                "read_out": "mesh_au.npz",
+                "read_out_sha256": pooch.file_hash(str(DATA / "mesh_au.npz")),
+            },
+            parameters={"model": self._asked, "used": "mesh"},
+        )
+        aus = schema.build_dataset("face", variables, coords, history=history)
+        return aus.assign_coords(self._model.reliability())
 
 
 def _choose(model: str, weights: str | Path | None) -> str:
@@ -236,27 +309,24 @@ def _choose(model: str, weights: str | Path | None) -> str:
 class _Follower:
     """Places the mesh on each track, from frame to frame."""
 
-    def __init__(self, faces: xr.Dataset) -> None:
+    def __init__(self) -> None:
         self._mesh = FaceMesh()
-        self._boxes = faces["face_box"].values
-        self._points = faces["face_point"].values if "face_point" in faces else None
         self._last: dict[int, tuple[float, np.ndarray]] = defaultdict(lambda: (-np.inf, None))
 
-    def locate(self, row: int, time: float, frame: np.ndarray):
-        """Yield track, landmarks (468, 3) and mesh score of every face in the row."""
-        for track in np.flatnonzero(np.isfinite(self._boxes[row, :, 0])):
-            box = self._boxes[row, track]
-            when, before = self._last[track]
-            if time - when <= _FOLLOW and _centred_in(before, box):
-                points, score = self._mesh.locate(frame, Crop.from_landmarks(before))
-            else:
-                # Twice: the second crop is laid around the first mesh, as while following.
-                hint = None if self._points is None else self._points[row, track]
-                points, _ = self._mesh.locate(frame, Crop.from_detection(box, hint))
-                points, score = self._mesh.locate(frame, Crop.from_landmarks(points))
-            if score >= _MESH_SCORE:
-                self._last[track] = (time, points)
-            yield track, points, score
+    def locate(
+        self, track: int, time: float, frame: np.ndarray, box: np.ndarray, hint: np.ndarray | None
+    ) -> tuple[np.ndarray, float, np.ndarray]:
+        """Landmarks (468, 3), mesh score and crop of the face in `box`."""
+        when, before = self._last[track]
+        if time - when <= _FOLLOW and _centred_in(before, box):
+            points, score, seen = self._mesh.locate(frame, Crop.from_landmarks(before))
+        else:
+            # Twice: the second crop is laid around the first mesh, as while following.
+            points, _, _ = self._mesh.locate(frame, Crop.from_detection(box, hint))
+            points, score, seen = self._mesh.locate(frame, Crop.from_landmarks(points))
+        if score >= _MESH_SCORE:
+            self._last[track] = (time, points)
+        return points, score, seen
 
 
 def _centred_in(points: np.ndarray, box: np.ndarray) -> bool:

@@ -188,22 +188,19 @@ class Clip:
         0.0 (360, 640, 3)
         9.968 (360, 640, 3)
         """
-        later = self.frames_later(times, fps, fit=fit)
-        return ((time, convert()) for time, convert in later)
+        return ((time, convert(fit=fit)) for time, convert in self.frames_later(times, fps))
 
     def frames_later(
         self,
         times: np.ndarray | None = None,
         fps: float | None = None,
-        *,
-        fit: int | None = None,
-    ) -> Iterator[tuple[float, Callable[[], np.ndarray]]]:
-        """Like :meth:`frames`, but yields functions that make the picture.
+    ) -> Iterator[tuple[float, Callable[..., np.ndarray]]]:
+        """Like :meth:`frames`, but yields functions of ``fit`` that make the picture.
 
-        For stages that look at few of the frames they pass: decoding a frame costs less
-        than converting it.
+        For stages that look at few of the frames they pass, or at the same frame in two
+        sizes: decoding a frame costs less than converting it.
         """
-        return self._read(self._select(times, fps), fit)
+        return self._read(self._select(times, fps))
 
     def audio(self, rate: int = 16000) -> xr.DataArray:
         """Sound as one channel, on its own time.
@@ -274,9 +271,7 @@ class Clip:
         nearer = grid - self.frame_times[before] <= self.frame_times[after] - grid
         return np.unique(np.where(nearer, before, after))
 
-    def _read(
-        self, indices: np.ndarray, fit: int | None = None
-    ) -> Iterator[tuple[float, Callable[[], np.ndarray]]]:
+    def _read(self, indices: np.ndarray) -> Iterator[tuple[float, Callable[..., np.ndarray]]]:
         raise NotImplementedError
 
 
@@ -298,11 +293,9 @@ class _ArrayClip(Clip):
         self.duration = _end_of_frames(times)
         self.codec = "rawvideo"
 
-    def _read(
-        self, indices: np.ndarray, fit: int | None = None
-    ) -> Iterator[tuple[float, Callable[[], np.ndarray]]]:
+    def _read(self, indices: np.ndarray) -> Iterator[tuple[float, Callable[..., np.ndarray]]]:
         for index in indices:
-            yield float(self.frame_times[index]), partial(_shrink, self._frames[index], fit)
+            yield float(self.frame_times[index]), partial(_shrink, self._frames[index])
 
 
 class _ImagesClip(Clip):
@@ -318,13 +311,11 @@ class _ImagesClip(Clip):
         self.fps = float(fps)
         self.codec = files[0].suffix[1:].lower()
 
-    def _read(
-        self, indices: np.ndarray, fit: int | None = None
-    ) -> Iterator[tuple[float, Callable[[], np.ndarray]]]:
+    def _read(self, indices: np.ndarray) -> Iterator[tuple[float, Callable[..., np.ndarray]]]:
         for index in indices:
-            yield float(self.frame_times[index]), partial(self._load, self._files[index], fit)
+            yield float(self.frame_times[index]), partial(self._load, self._files[index])
 
-    def _load(self, file: Path, fit: int | None) -> np.ndarray:
+    def _load(self, file: Path, fit: int | None = None) -> np.ndarray:
         frame = _decode_image(file)
         if (frame.shape[1], frame.shape[0]) != self.size:
             raise ClipError(
@@ -411,9 +402,7 @@ class _FileClip(Clip):
         height, width = first[1]().shape[:2]
         self.size = (width, height)
 
-    def _read(
-        self, indices: np.ndarray, fit: int | None = None
-    ) -> Iterator[tuple[float, Callable[[], np.ndarray]]]:
+    def _read(self, indices: np.ndarray) -> Iterator[tuple[float, Callable[..., np.ndarray]]]:
         wanted = self._pts[indices]
         with self._open() as container:
             stream = _threaded(_picture_stream(container))
@@ -427,14 +416,14 @@ class _FileClip(Clip):
                     if not landed and at > wanted[position]:
                         # Containers without an index may land anywhere; read through instead.
                         self._key_pts = self._key_pts[:0]
-                        yield from self._read(indices[position:], fit)
+                        yield from self._read(indices[position:])
                         return
                     landed = True
                     # What is passed over could not be decoded: stages mark those rows.
                     position = max(position, int(np.searchsorted(wanted[:stop], at)))
                     if position < stop and wanted[position] == at:
                         time = float(self.frame_times[indices[position]])
-                        yield time, partial(_upright, frame, fit)
+                        yield time, partial(_upright, frame)
                         position += 1
                     if position == stop:
                         break
@@ -663,7 +652,7 @@ def _upright(frame: av.VideoFrame, fit: int | None = None) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(array, turns)) if turns else array
 
 
-def _shrink(frame: np.ndarray, fit: int | None) -> np.ndarray:
+def _shrink(frame: np.ndarray, fit: int | None = None) -> np.ndarray:
     height, width = frame.shape[:2]
     if not fit or fit >= max(height, width):
         return frame

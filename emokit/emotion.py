@@ -178,4 +178,6 @@ def _reading_table(units: list[str]) -> np.ndarray:
             for name in schema.EMOTIONS
         ]
     )
+    # Everybody blinks.
+    shown[:, [unit == "AU45" for unit in units]] = _UNLISTED_NEUTRAL
     return shown * _HIT + (1 - shown) * _FALSE_ALARM

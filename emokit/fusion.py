@@ -53,7 +53,7 @@ def fuse(
     weighted by quality × confidence.
 
     - *Quality* is the modality's ``face_quality`` or ``speech`` where it carries one
-      (merge it in: ``xr.merge([estimates, faces[["face_quality"]]])``), else 1. Where
+      (merge it in: ``xr.merge([estimates, aus[["face_quality"]]])``), else 1. Where
       the quality is NaN the modality is taken as missing.
     - *Confidence* is, for ``emotion_probability``, 1 minus the entropy of the distribution over its
       maximum, so a flat distribution hardly counts; for ``valence`` and ``arousal``,

@@ -9,12 +9,13 @@ import warnings
 from pathlib import Path
 
 import xarray as xr
+from tqdm.auto import tqdm
 
 from . import schema
-from .action_units import extract_action_units
-from .clip import Clip, ClipError, open_clip
+from .action_units import open_reader
+from .clip import Clip, ClipError, open_clip, read_ahead
 from .emotion import estimate_emotion
-from .faces import detect_faces
+from .faces import FaceSearch
 from .fusion import fuse
 from .prosody import estimate_vocal_affect, extract_prosody
 
@@ -81,16 +82,20 @@ def analyze(
     clip = clip if isinstance(clip, Clip) else open_clip(clip)
     groups, readings = {}, {}
     if clip.has_video:
-        faces = detect_faces(clip, fps=fps, max_faces=max_faces, progress=progress)
-        aus = extract_action_units(
+        search = FaceSearch(clip, fps=fps, max_faces=max_faces)
+        reader = open_reader(
             clip,
-            faces,
             model=model,
             weights=weights,
             device=device,
             batch_size=batch_size,
             progress=progress,
         )
+        # The clip is decoded once: each frame goes from the search to the reader.
+        rows = read_ahead(search.rows(frames=True), depth=4)
+        reader.read(tqdm(rows, "faces", len(search.times), disable=not progress, unit="frame"))
+        faces = search.dataset()
+        aus = reader.dataset(faces, search.order)
         # What a network read off the face itself stands before what its units suggest.
         emotion = [] if "emotion_probability" in aus else [estimate_emotion(aus)]
         groups["face"] = _merge(faces, aus, *emotion)

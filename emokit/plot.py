@@ -18,6 +18,8 @@ from .clip import Clip, ClipError, open_clip
 
 _INK, _FAINT, _ABSENT = "#222222", "#888888", "#e9e9e9"
 _N_PICTURES = 9
+#: Units recovered less well than this on simulated faces are labelled in grey.
+_TRUSTED = 0.8
 
 
 def plot(result: xr.DataTree, *, clip: Clip | None = None, face: str | None = None) -> Figure:
@@ -36,7 +38,8 @@ def plot(result: xr.DataTree, *, clip: Clip | None = None, face: str | None = No
     Returns
     -------
     matplotlib.figure.Figure
-        Not shown and not saved; times without a face are grey.
+        Not shown and not saved; times without a face are grey, and so are the labels of
+        units that are read less reliably (``trust`` below 0.8).
 
     Raises
     ------
@@ -167,6 +170,9 @@ def _draw_units(ax: Axes, seen: xr.Dataset) -> None:
     )
     ax.set_yticks(np.arange(len(units)) + 0.5)
     ax.set_yticklabels([f"{schema.ACTION_UNITS.get(u, '')}  {u[2:]}" for u in units], size=7)
+    if "trust" in seen.coords:
+        for label, trust in zip(ax.get_yticklabels(), seen["trust"].values, strict=True):
+            label.set_color(_FAINT if trust < _TRUSTED else _INK)
     ax.tick_params(axis="y", length=0)
     ax.invert_yaxis()
     ax.set_ylabel("action units")

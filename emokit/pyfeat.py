@@ -10,7 +10,7 @@ import re
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -22,7 +22,9 @@ from tqdm.auto import tqdm
 
 from . import assets, schema
 from .assets import AssetError
-from .clip import Clip, read_ahead
+from .clip import Clip
+from .quality import judge
+from .rows import FaceRow, Gathered
 
 if TYPE_CHECKING:
     import torch
@@ -57,78 +59,81 @@ _POINTS = 478
 _PROBE = 4
 
 
-def read_faces(
-    clip: Clip,
-    faces: xr.Dataset,
-    *,
-    weights: str | Path | None = None,
-    device: str = "auto",
-    batch_size: int = 16,
-    landmarks: bool = False,
-    asked: str = "py-feat",
-    progress: bool = True,
-) -> xr.Dataset:
-    """Run py-feat's multitask network on every tracked face of a clip.
+class Reader:
+    """py-feat's multitask network, on rows of faces as they come.
 
-    :func:`extract_action_units` documents it under ``model="py-feat"``, and checks `clip`
-    and `faces`; `asked` is the `model` it was called with.
+    :func:`extract_action_units` documents it under ``model="py-feat"``; `asked` is the
+    `model` it was called with.
     """
-    if not (isinstance(batch_size, int | np.integer) and batch_size > 0):
-        raise ValueError(f"batch_size must be a positive whole number; got {batch_size!r}")
-    path = fetch_weights(weights, progress=progress)
-    show_licence()
-    network = _load(str(path), path.stat().st_mtime_ns, _choose_device(device))
-    times, shape = faces["time"].values, (faces.sizes["time"], faces.sizes["face"])
-    emotions = _emotion_order(network.emotion_names)
 
-    def empty(*size: int) -> np.ndarray:
-        return np.full((*shape, *size), np.nan, np.float32)
+    def __init__(
+        self,
+        clip: Clip,
+        *,
+        weights: str | Path | None = None,
+        device: str = "auto",
+        batch_size: int = 16,
+        landmarks: bool = False,
+        asked: str = "py-feat",
+        progress: bool = True,
+    ) -> None:
+        if not (isinstance(batch_size, int | np.integer) and batch_size > 0):
+            raise ValueError(f"batch_size must be a positive whole number; got {batch_size!r}")
+        self._path = fetch_weights(weights, progress=progress)
+        show_licence()
+        stamp = self._path.stat().st_mtime_ns
+        self._network = _load(str(self._path), stamp, _choose_device(device))
+        self._clip, self._asked = clip, asked
+        self._batch_size, self._landmarks = int(batch_size), landmarks
+        self._emotions = _emotion_order(self._network.emotion_names)
+        self._gathered = Gathered(
+            au=(len(self._network.au_names),),
+            emotion_probability=(len(self._emotions),),
+            valence=(),
+            arousal=(),
+            gaze=(3,),
+            head_pose=(3,),
+            **({"landmark_position": (_POINTS, 3)} if landmarks else {}),
+        )
 
-    variables = {
-        "au": empty(len(network.au_names)),
-        "emotion_probability": empty(len(emotions)),
-        "valence": empty(),
-        "arousal": empty(),
-        "gaze": empty(3),
-        "head_pose": empty(3),
-    }
-    if landmarks:
-        variables["landmark_position"] = empty(_POINTS, 3)
-    bar = tqdm(total=len(times), desc="action units", disable=not progress, unit="frame")
-    with bar:
-        crops = _crop_faces(clip, faces, network.device, bar)
-        for places, chips, squares in _batches(crops, batch_size):
-            rows, tracks = np.array(places).T
-            for name, values in _decode(network(chips), squares, emotions).items():
-                if name in variables:
-                    variables[name][rows, tracks] = values
-    coords = {
-        "time": times,
-        "face": faces["face"].values,
-        "action_unit": list(network.au_names),
-        "emotion": [_EMOTIONS[name] for name in emotions],
-        **({"landmark": np.arange(_POINTS)} if landmarks else {}),
-    }
-    history = schema.extend_history(
-        "extract_action_units",
-        faces,
-        source=clip.provenance,
-        model={
-            "name": "py-feat multitask",
-            "version": metadata.version("py-feat"),
-            "file": path.name,
-            "sha256": _hash(str(path), path.stat().st_mtime_ns),
-            "licence": LICENCE,
-        },
-        parameters={
-            "model": asked,
-            "used": "py-feat",
-            "device": str(network.device),
-            "mixed_precision": bool(network.amp),
-            "batch_size": int(batch_size),
-        },
-    )
-    return schema.build_dataset("face", variables, coords, history=history)
+    def read(self, rows: Iterable[FaceRow]) -> None:
+        """Read every face of `rows`, which may come from anywhere."""
+        crops = _crop_faces(rows, self._network.device)
+        for places, chips, squares in _batches(crops, self._batch_size):
+            self._gathered.add(places, **_decode(self._network(chips), squares, self._emotions))
+
+    def dataset(self, faces: xr.Dataset, order: list[int]) -> xr.Dataset:
+        """What :func:`extract_action_units` returns; `order` has the number of each track."""
+        path = self._path
+        coords = {
+            "time": faces["time"].values,
+            "face": faces["face"].values,
+            "action_unit": list(self._network.au_names),
+            "emotion": [_EMOTIONS[name] for name in self._emotions],
+            **({"landmark": np.arange(_POINTS)} if self._landmarks else {}),
+        }
+        history = schema.extend_history(
+            "extract_action_units",
+            faces,
+            source=self._clip.provenance,
+            model={
+                "name": "py-feat multitask",
+                "version": metadata.version("py-feat"),
+                "file": path.name,
+                "sha256": _hash(str(path), path.stat().st_mtime_ns),
+                "licence": LICENCE,
+            },
+            parameters={
+                "model": self._asked,
+                "used": "py-feat",
+                "device": str(self._network.device),
+                "mixed_precision": bool(self._network.amp),
+                "batch_size": self._batch_size,
+            },
+        )
+        variables = self._gathered.arrays(faces.sizes["time"], order)
+        variables |= judge(faces, self._clip.size, head_pose=variables["head_pose"])
+        return schema.build_dataset("face", variables, coords, history=history)
 
 
 def find_weights(weights: str | Path | None = None) -> Path | None:
@@ -268,7 +273,7 @@ def describe() -> str:
 @lru_cache(maxsize=1)
 def show_licence() -> None:
     """Say once a process what the weights may be used for."""
-    warnings.warn(LICENCE, UserWarning, stacklevel=4)
+    warnings.warn(LICENCE, UserWarning, stacklevel=5)
 
 
 class _HubError(Exception):
@@ -423,7 +428,7 @@ def _choose_device(device: str) -> str:
 
 
 def _crop_faces(
-    clip: Clip, faces: xr.Dataset, device: torch.device, bar: tqdm
+    rows: Iterable[FaceRow], device: torch.device
 ) -> Iterator[tuple[tuple[int, int], torch.Tensor, np.ndarray]]:
     """Yield row and track, the crop (3, 256, 256) in 0 to 1, and the square it shows.
 
@@ -433,14 +438,10 @@ def _crop_faces(
     from feat.multitask.inference import CHIP_SIZE, EXPAND_BBOX
     from feat.utils.image_operations import extract_face_square_pad_torch
 
-    times, boxes = faces["time"].values, faces["face_box"].values
-    seen = np.isfinite(boxes).all(-1)
-    wanted = times[seen.any(1)]
-    bar.update(len(times) - len(wanted))
-    for time, frame in read_ahead(clip.frames(times=wanted)) if len(wanted) else ():
-        row = int(np.searchsorted(times, time))
-        tracks = np.flatnonzero(seen[row])
-        left, top, width, height = boxes[row, tracks].T
+    for row, _, frame, tracks, boxes, _ in rows:
+        if not tracks:
+            continue
+        left, top, width, height = boxes.T
         corners = np.stack([left, top, left + width, top + height], 1)
         # Bytes cross to the device, a quarter of the floats made of them there.
         pixels = torch.tensor(frame).to(device).permute(2, 0, 1)[None].float() / 255
@@ -452,8 +453,7 @@ def _crop_faces(
             frame_idx=torch.zeros(len(tracks), dtype=torch.long),
         )
         for track, chip, square in zip(tracks, chips, squares.cpu().numpy(), strict=True):
-            yield (row, int(track)), chip, square
-        bar.update()
+            yield (row, track), chip, square
 
 
 def _batches(

@@ -61,6 +61,9 @@ EMOTION_COLORS = {
 #: Why a row of the face group is as it is: the values of ``face_status``.
 FACE_STATUS = ("detected", "no_face", "unreadable_frame", "interpolated")
 
+#: What lowers ``face_quality`` most: the values of ``quality_reason``.
+QUALITY_REASON = ("none", "uncertain", "small", "cut_off", "blurred", "turned", "covered")
+
 DETECTOR_POINTS = ("right_eye", "left_eye", "nose_tip", "mouth", "right_ear", "left_ear")
 
 
@@ -90,7 +93,18 @@ FACE = {
     "face_score": Variable(_TF, "1", "detector's score", 0, 1),
     "face_point": Variable((*_TF, "point", "plane"), _PIXELS, "the detector's six key points"),
     "face_quality": Variable(
-        _TF, "1", "how well the face can be read, from score, size and framing", 0, 1
+        _TF,
+        "1",
+        "how well the face can be read, from score, size, framing, sharpness, turn and cover",
+        0,
+        1,
+    ),
+    "quality_reason": Variable(
+        _TF,
+        "1",
+        "what lowers the quality most: " + ", ".join(QUALITY_REASON),
+        0,
+        len(QUALITY_REASON) - 1,
     ),
     "face_status": Variable(
         _TF, "1", "why the row is as it is: " + ", ".join(FACE_STATUS), 0, len(FACE_STATUS) - 1
@@ -265,16 +279,16 @@ def build_dataset(
     if "time" not in ds.coords:
         return ds
     ds["time"].attrs = {"units": "s", "long_name": "time from the start of the video"}
-    if "face_status" in ds:
-        ds["face_status"].attrs |= {
-            "flag_values": np.arange(len(FACE_STATUS), dtype=np.int8),
-            "flag_meanings": " ".join(FACE_STATUS),
-        }
-    if "displayed_emotion" in ds:
-        ds["displayed_emotion"].attrs |= {
-            "flag_values": np.arange(len(EMOTIONS), dtype=np.int8),
-            "flag_meanings": " ".join(EMOTIONS),
-        }
+    for name, meanings in (
+        ("face_status", FACE_STATUS),
+        ("quality_reason", QUALITY_REASON),
+        ("displayed_emotion", EMOTIONS),
+    ):
+        if name in ds:
+            ds[name].attrs |= {
+                "flag_values": np.arange(len(meanings), dtype=np.int8),
+                "flag_meanings": " ".join(meanings),
+            }
     return ds
 
 

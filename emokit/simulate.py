@@ -13,7 +13,6 @@ from scipy.spatial.transform import Rotation
 
 from . import episodes, schema
 from .episodes import UNITS, Performance
-from .eyes import separate_blinks
 from .head import draw_bends, draw_errors, shipped_head
 from .mesh import ActionUnitModel
 
@@ -173,7 +172,8 @@ def simulate_faces(
             **options,
         },
     )
-    return schema.build_dataset("face", variables, coords, history=history)
+    people = schema.build_dataset("face", variables, coords, history=history)
+    return people.assign_coords(ActionUnitModel().reliability())
 
 
 def _check(**arguments: float) -> None:
@@ -267,17 +267,14 @@ class _Camera:
             centre = ((index + 0.5) * _APART, _APART / 2, 0)
             variables["landmark_position"] = points * _SCALE + centre
         else:
-            raw = _responses().read(performance, who, weights, options["noise"], rng)
-        read = self._model.settle(raw, seen)
-        column = UNITS.index("AU43")
-        read[:, column], blinks = separate_blinks(performance.time, read[:, column])
+            raw = measure_responses().read(performance, who, weights, options["noise"], rng)
         true = performance.au.copy()
         part, wide = self._model.LIPS_PART, self._model.LIPS_WIDE
         gap = (self._head.gap(weights) - part) / (wide - part)
         true[:, UNITS.index("AU25")] = gap.clip(0, 1)
         gaze = np.column_stack([performance.gaze, np.full(len(true), np.nan)])
         return variables | {
-            "au": np.column_stack([read, blinks]),
+            "au": self._model.settle(performance.time, raw, seen),
             "au_true": np.column_stack([true, performance.blink]),
             "displayed_emotion": performance.emotion.astype(np.float32),
             "displayed_intensity": performance.intensity,
@@ -354,7 +351,7 @@ def _lids(
 
 
 @dataclass(frozen=True)
-class _Responses:
+class Responses:
     """What shapes, people and errors do to the units read, to first order."""
 
     shapes: np.ndarray
@@ -363,6 +360,11 @@ class _Responses:
     errors: np.ndarray
     bends: np.ndarray
     jitter: np.ndarray
+
+    @property
+    def spread(self) -> np.ndarray:
+        """Covariance (n_units, n_units) of what people who rest read, each with their own face."""
+        return sum(part.T @ part for part in (self.people, self.errors, self.bends))
 
     def read(
         self,
@@ -390,7 +392,7 @@ class _Responses:
 
 
 @cache
-def _responses() -> _Responses:
+def measure_responses() -> Responses:
     """Measure the read-out on the shipped head; errors as factors of their covariance."""
     head, model, rng = shipped_head(), ActionUnitModel(), np.random.default_rng(0)
 
@@ -403,7 +405,7 @@ def _responses() -> _Responses:
     rest = read(head.neutral[None])[0]
     step, n = 0.5, 400
     bent = np.einsum("kj,nij->nki", head.neutral, draw_bends(n, rng))
-    return _Responses(
+    return Responses(
         shapes=(read(head.neutral + step * head.expression) - rest) / step,
         people=(read(head.neutral + step * head.identity) - rest) / step,
         rest=rest,

@@ -2,7 +2,8 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
+import xarray as xr
+from PIL import Image, ImageFilter
 from scipy.spatial.transform import Rotation
 
 import emokit as ek
@@ -51,9 +52,9 @@ def test_neutral_stranger_reads_low(feat_data):
     clip = ek.open_clip(feat_data / "face_noface.mov")
     faces = ek.detect_faces(clip, progress=False).sel(time=slice(0, 0.7))
     au = ek.extract_action_units(clip, faces, progress=False)["au"].mean(["time", "face"])
-    assert au.mean() < 0.1
-    # His brows sit high: without a baseline of his own that reads as up to 0.35.
-    assert au.max() < 0.4
+    assert au.mean() < 0.08
+    # What is his own is not all known from one clip: the corners of his lips and his brows.
+    assert au.max() < 0.35
 
 
 def test_speech_parts_the_lips(real_clips):
@@ -68,7 +69,8 @@ def test_turned_picture_gives_the_same_units(feat_data):
     _, frame = next(ek.open_clip(feat_data / "0-f15-hao-ph.jpg").frames())
     turned = np.asarray(Image.fromarray(frame).rotate(25, Image.Resampling.BICUBIC))
     straight, tilted = (
-        read(ek.Clip.from_frames(f[None], [0.0]))["au"].values.ravel() for f in (frame, turned)
+        read(ek.Clip.from_frames(f[None], [0.0]))["au"].drop_sel(action_unit="AU45").values.ravel()
+        for f in (frame, turned)
     )
     assert np.abs(straight - tilted).max() < 0.25
     assert np.abs(straight - tilted).mean() < 0.05
@@ -83,7 +85,7 @@ def test_head_pose_of_a_turned_reference(axis, degrees, expected):
     model = ActionUnitModel()
     turn = Rotation.from_euler(axis, degrees, degrees=True).as_matrix()
     turned = model._reference @ turn.T * (1, -1, -1)
-    _, pose = model.read(turned[None], np.array([[0.15, 0.09]]))
+    _, pose = model.read(turned[None])
     np.testing.assert_allclose(pose[0], expected, atol=1e-6)
 
 
@@ -154,6 +156,93 @@ def test_every_problem_of_the_input_is_reported():
         ek.extract_action_units("clip.mp4", faces)
 
 
+class TestReliability:
+    def test_every_unit_says_how_well_it_is_recovered(self, sample):
+        for ds in (sample["face"].to_dataset(), ek.simulate_faces(duration=0, landmarks=False)):
+            assert ds["trust"].dims == ds["noise"].dims == ("action_unit",)
+            assert ((ds["trust"] > 0) & (ds["trust"] <= 1)).all()
+            assert ((ds["noise"] > 0) & (ds["noise"] < 0.2)).all()
+        assert ds["trust"].sel(action_unit="AU12") > ds["trust"].sel(action_unit="AU07")
+
+    def test_stated_noise_is_met_on_new_people(self):
+        people = ek.simulate_faces(n_faces=60, fps=10, landmarks=False, seed=77)
+        error = (people["au"] - people["au_true"]).std(["time", "face"])
+        ratio = error / people["noise"]
+        assert 0.8 < ratio.median() < 1.25
+        assert ((ratio > 0.5) & (ratio < 2)).all()
+
+    def test_it_travels_with_the_units(self, sample, tmp_path):
+        face = sample["face"].to_dataset()
+        loaded = ek.load(ek.save(sample, tmp_path / "result.nc"))["face"].to_dataset()
+        derived = {
+            "load": loaded,
+            "smooth": ek.smooth(face[["au"]]),
+            "baseline": ek.remove_baseline(face),
+            "align": ek.align_time(face[["au"]], np.arange(2, 15, 0.1)),
+            "split": (split := ek.split_face(face, "face_0", time=9)),
+            "merge": ek.merge_faces(split, {"face_1": "face_0"}),
+        }
+        for name, ds in derived.items():
+            for coordinate in ("trust", "noise"):
+                assert coordinate in ds.coords, name
+                np.testing.assert_allclose(ds[coordinate], face[coordinate])
+        ek.schema.validate(loaded, group="face", requires=["au"])
+        assert "trust" not in ek.estimate_emotion(face)["valence"].coords
+
+    def test_without_it_units_work_as_well(self, sample):
+        bare = sample["face"].to_dataset().drop_vars(["trust", "noise"])
+        assert ek.estimate_emotion(bare)["valence"].notnull().any()
+
+
+class TestOwnFace:
+    """What a person's face reads throughout is told from what the person shows."""
+
+    @pytest.mark.parametrize(("duration", "most"), [(10, 0.02), (0, 0.07)])
+    def test_strangers_at_rest_read_near_zero(self, duration, most):
+        people = ek.simulate_faces(
+            **{"n_faces": 60, "duration": duration, "au": {}, "identity": 1, "noise": 1},
+            **{"landmarks": False, "fps": 10},
+        )
+        assert people["au"].drop_sel(action_unit="AU45").mean(["time", "face"]).max() < most
+
+    def test_persons_own_reading_is_taken_away(self):
+        """Against the same readings, settled without knowing who is whose."""
+        people = ek.simulate_faces(n_faces=40, fps=10, seed=8)
+        model, units = ActionUnitModel(), ["AU01", "AU04", "AU06", "AU10", "AU12", "AU15", "AU17"]
+        points = people["landmark_position"].values.astype(float)
+        plain = np.stack([model.raw(points[:, i])[0] for i in range(40)], 1)
+        plain = people["au"].isel(action_unit=slice(20)).copy(data=plain.clip(0, 1))
+        r = [
+            xr.corr(
+                *(a.sel(action_unit=units) for a in (read, people["au_true"])), ["time", "face"]
+            )
+            for read in (people["au"], plain)
+        ]
+        assert (r[0] > r[1]).all()
+        assert (r[0] - r[1]).mean() > 0.05
+
+    def test_a_lasting_smile_stays(self):
+        for duration in (1, 10, 40):
+            people = ek.simulate_faces(
+                **{"n_faces": 20, "au": {"AU12": 0.5, "AU06": 0.4}, "duration": duration},
+                **{"identity": 1, "noise": 1, "landmarks": False, "fps": 5},
+            )
+            assert 0.35 < people["au"].sel(action_unit="AU12").mean() < 0.6
+
+    def test_unseen_rows_change_nothing(self):
+        model, rng = ActionUnitModel(), np.random.default_rng(3)
+        time, values = np.arange(50) / 5, rng.normal(0.1, 0.1, (50, 20))
+        lids = np.tile([0.15, 0.09], (50, 1))
+        seen = rng.random(50) < 0.6
+        gappy = model.settle(
+            time, *(np.where(seen[:, None], rows, np.nan) for rows in (values, lids))
+        )
+        np.testing.assert_allclose(gappy[seen], model.settle(time[seen], values[seen], lids[seen]))
+        assert np.isnan(gappy[~seen]).all()
+        nobody = model.settle(time, np.full((50, 20), np.nan), np.full((50, 2), np.nan))
+        assert np.isnan(nobody).all()
+
+
 class TestGeometry:
     rng = np.random.default_rng(1)
 
@@ -192,3 +281,53 @@ class TestGeometry:
         neutral = model._reference[None] * (1, -1, -1)
         raw = model.raw(neutral)[0][0]
         assert raw.max() < 0.1
+
+
+@pytest.fixture(scope="module")
+def photograph(feat_data):
+    return Image.fromarray(next(ek.open_clip(feat_data / "0-f15-hao-ph.jpg").frames())[1])
+
+
+class TestQuality:
+    """A photograph made worse in one way at a time."""
+
+    @staticmethod
+    def judge(frame):
+        found = read(ek.Clip.from_frames(frame[None], [0.0]))
+        (index,) = found["quality_reason"].values.ravel()
+        return float(found["face_quality"].squeeze()), ek.schema.QUALITY_REASON[index]
+
+    def test_a_good_photograph_is_good(self, photograph):
+        quality, reason = self.judge(np.asarray(photograph))
+        assert quality > 0.6
+        assert reason == "none"
+
+    def test_blur(self, photograph):
+        good, _ = self.judge(np.asarray(photograph))
+        slight, _ = self.judge(np.asarray(photograph.filter(ImageFilter.GaussianBlur(1))))
+        quality, reason = self.judge(np.asarray(photograph.filter(ImageFilter.GaussianBlur(10))))
+        assert reason == "blurred"
+        assert quality < 0.4 * good
+        assert slight > 0.9 * good
+
+    def test_small(self, photograph):
+        small = Image.new("RGB", (300, 300))
+        small.paste(photograph.reduce(12), (100, 100))
+        quality, reason = self.judge(np.asarray(small))
+        assert quality < 0.6
+        assert reason in ("small", "blurred")
+
+    def test_cut_off(self, photograph):
+        faces = ek.detect_faces(
+            ek.Clip.from_frames(np.asarray(photograph)[None], [0.0]), progress=False
+        )
+        x, _, width, _ = faces["face_box"].values[0, 0]
+        cut = np.asarray(photograph)[:, int(x + 0.3 * width) :]
+        quality, reason = self.judge(cut)
+        assert quality < 0.7
+        assert reason in ("cut_off", "uncertain")
+
+    def test_no_face_has_no_quality(self, feat_data):
+        read_nothing = read(ek.open_clip(feat_data / "no_face.mp4"))
+        assert np.isnan(read_nothing["face_quality"]).all()
+        assert (read_nothing["quality_reason"] == 0).all()

@@ -3,9 +3,11 @@ import warnings
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import emokit as ek
-from emokit.faces import Detections, _Tracker
+from emokit.detector import Detections
+from emokit.tracking import Tracker
 
 SEEN = [ek.schema.FACE_STATUS.index(name) for name in ("detected", "interpolated")]
 
@@ -38,18 +40,18 @@ def test_group_photograph_has_five_faces(feat_data):
 
 
 def test_interpolation_changes_little(feat_data):
-    """Looking at every third frame finds the same face, a few pixels off at most."""
+    """Looking at every fifth frame finds the same face, a few pixels off at most."""
     clip = ek.open_clip(feat_data / "WolfgangLanger_Pexels.mp4")
     every = ek.detect_faces(clip, interval=0, progress=False)
     some = ek.detect_faces(clip, progress=False)
     detected = ek.schema.FACE_STATUS.index("detected")
     looked = (some["face_status"] == detected).values
-    assert 0.25 < looked.mean() < 0.6
+    assert 0.15 < looked.mean() < 0.4
     assert not (every["face_status"] == ek.schema.FACE_STATUS.index("interpolated")).any()
     both = np.isfinite(every["face_box"]) & np.isfinite(some["face_box"])
     assert both.mean() > 0.97
     error = np.abs(every["face_box"] - some["face_box"]).where(both)
-    assert error.quantile(0.99) < 8
+    assert error.quantile(0.99) < 12
     np.testing.assert_array_equal(every["face_box"].values[looked], some["face_box"].values[looked])
 
 
@@ -137,13 +139,40 @@ def test_a_path_is_not_a_clip():
         ek.detect_faces("clip.mp4")
 
 
+def test_a_hard_cut_ends_the_track(feat_data):
+    """Another face at the very same place is another person, from the first frame on."""
+    man = next(ek.open_clip(feat_data / "single_face.mp4").frames())[1]
+    other = next(ek.open_clip(feat_data / "0-f15-hao-ph.jpg").frames())[1]
+
+    def box(frame):
+        faces = ek.detect_faces(ek.Clip.from_frames(frame[None], [0.0]), progress=False)
+        return faces["face_box"].values[0, 0]
+
+    (x, y, width, _), (u, v, wide, _) = box(man), box(other)
+    scale = width / wide
+    size = (round(other.shape[1] * scale), round(other.shape[0] * scale))
+    placed = Image.new("RGB", man.shape[1::-1], "teal")
+    placed.paste(Image.fromarray(other).resize(size), (round(x - u * scale), round(y - v * scale)))
+    shots = [man] * 17 + [np.asarray(placed)] * 17
+    # A little movement, and a flash that is no cut.
+    frames = np.stack([np.roll(shot, row % 3, axis=1) for row, shot in enumerate(shots)])
+    frames[8] = np.minimum(frames[8].astype(int) * 2 + 40, 255)
+    faces = ek.detect_faces(ek.Clip.from_frames(frames, np.arange(34) / 25), progress=False)
+    seen = np.isfinite(faces["face_score"].values)
+    assert seen.shape == (34, 2)
+    assert sorted(np.flatnonzero(column).tolist() for column in seen.T) == [
+        list(range(17)),
+        list(range(17, 34)),
+    ]
+
+
 class TestTracks:
     """Two faces in uniform motion, 10 frames a second."""
 
     @staticmethod
-    def track(paths, *, missing=()):
-        tracker = _Tracker()
-        for row in range(30):
+    def track(paths, *, missing=(), rows=30):
+        tracker = Tracker()
+        for row in range(rows):
             present = [path for index, path in enumerate(paths) if (index, row) not in missing]
             boxes = np.array([[path(row), 50.0, 100.0, 100.0] for path in present]).reshape(-1, 4)
             found = Detections(boxes, np.zeros((len(boxes), 6, 2)), np.full(len(boxes), 0.9))
@@ -153,19 +182,53 @@ class TestTracks:
     def test_tracks_follow_their_face(self):
         tracks = self.track([lambda r: 5.0 * r, lambda r: 800 - 5.0 * r])
         assert len(tracks) == 2
-        starts = sorted(track.boxes[0][0] for track in tracks)
+        starts = sorted(track.boxes[0] for track in tracks)
         assert starts == [0, 800]
         for track in tracks:
-            assert np.abs(np.diff([box[0] for box in track.boxes])).max() == 5
+            assert np.abs(np.diff(track.boxes[::4])).max() == 5
 
     def test_a_few_missed_frames_do_not_end_a_track(self):
         missing = {(0, row) for row in (10, 11, 12)}
         (track,) = self.track([lambda r: 3.0 * r], missing=missing)
-        assert track.rows == [row for row in range(30) if row not in (10, 11, 12)]
+        assert list(track.rows) == [row for row in range(30) if row not in (10, 11, 12)]
 
-    def test_a_long_absence_ends_it(self):
-        missing = {(0, row) for row in range(8, 22)}
-        assert len(self.track([lambda r: 0.0], missing=missing)) == 2
+    def test_who_comes_back_to_the_same_place_soon_is_the_same(self):
+        missing = {(0, row) for row in range(5, 27)}
+        motionless = [lambda r: 0.0]
+        assert len(self.track(motionless, missing=missing, rows=45)) == 1
+        missing = {(0, row) for row in range(5, 37)}
+        assert len(self.track(motionless, missing=missing, rows=45)) == 2
+
+    def test_who_comes_back_elsewhere_is_somebody_else(self):
+        missing = {(0, row) for row in range(8, 18)}
+        assert len(self.track([lambda r: 0.0 if r < 12 else 300.0], missing=missing)) == 2
+
+    @pytest.mark.parametrize("speed", [6.0, 15.0, 30.0])
+    def test_crossing_faces_keep_their_tracks(self, speed):
+        """One walks right, one left; while one hides the other there is one detection."""
+        tracker, middle = Tracker(), 400.0
+        centres = [lambda t: middle + speed * (t - 20), lambda t: middle - speed * (t - 20)]
+        for row in range(40):
+            at = np.array([path(row) for path in centres])
+            hidden = np.abs(np.diff(at)) < 60  # the detector blends boxes that overlap so
+            at = at.mean(keepdims=True) if hidden else at
+            boxes = np.stack([at - 50, 0 * at + 50, 0 * at + 100, 0 * at + 100], 1)
+            found = Detections(boxes, np.zeros((len(at), 6, 2)), np.full(len(at), 0.9))
+            tracker.add(row, row / 25, found)
+        tracks = tracker.finish(still=False)
+        assert len(tracks) == 2
+        for track in tracks:
+            x = np.asarray(track.boxes)[::4] + 50
+            assert np.sign(x[0] - middle) == -np.sign(x[-1] - middle)
+
+    def test_a_cut_ends_every_track(self):
+        tracker = Tracker()
+        for row in range(20):
+            if row == 10:
+                tracker.cut()
+            found = Detections(np.array([[0.0, 0, 90, 90]]), np.zeros((1, 6, 2)), np.array([0.9]))
+            tracker.add(row, row / 10, found)
+        assert [len(track.rows) for track in tracker.finish(still=False)] == [10, 10]
 
     def test_a_chance_detection_is_no_track(self):
         only_once = {(1, row) for row in range(30) if row != 15}

@@ -24,6 +24,14 @@ def test_overview_has_all_panels_and_draws(sample, tmp_path):
     assert not plt.get_fignums()  # nothing is left open for a notebook to show twice
 
 
+def test_weak_units_are_labelled_faintly(sample):
+    axes = next(ax for ax in ek.plot(sample).axes if "action units" in ax.get_ylabel())
+    colours = {label.get_text()[-2:]: label.get_color() for label in axes.get_yticklabels()}
+    assert sample["face"]["trust"].sel(action_unit="AU07") < 0.8
+    assert colours["07"] != colours["12"]
+    assert colours["12"] == colours["01"]
+
+
 def test_without_its_file_there_are_no_pictures(sample, tmp_path):
     gone = sample.copy()
     gone.attrs = {**sample.attrs, "source": str(tmp_path / "gone.mp4")}

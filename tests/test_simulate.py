@@ -5,7 +5,6 @@ import pytest
 import xarray as xr
 
 import emokit as ek
-from emokit.eyes import separate_blinks
 from emokit.mesh import ActionUnitModel
 
 
@@ -74,8 +73,7 @@ def test_reading_without_landmarks_errs_as_much_as_with_them(crowd, seen):
 def test_pose_is_in_the_landmarks():
     ds = ek.simulate_faces(au={}, movement=1, duration=4, fps=5, seed=3)
     points = ds["landmark_position"].values[:, 0].astype(float)
-    lids = np.tile([0.15, 0.09], (len(points), 1))
-    pose = ActionUnitModel().read(points, lids)[1]
+    pose = ActionUnitModel().read(points)[1]
     assert np.ptp(ds["head_pose"].values, axis=0).max() > 5
     # Movements in passing shift the points on which a face is aligned by a little.
     np.testing.assert_allclose(pose, ds["head_pose"].values[:, 0], atol=1.5)
@@ -190,47 +188,13 @@ def test_arguments_of_the_wrong_type():
         ek.simulate_faces(colour="green")
 
 
-class TestBlinks:
-    time = np.arange(100) / 25
-
-    def closed(self, *spans):
-        values = np.zeros(100)
-        for start, end in spans:
-            values[(self.time >= start) & (self.time < end)] = 1
-        return values
-
-    def test_short_closures_are_blinks_and_long_ones_closed_eyes(self):
-        values = self.closed((0.4, 0.6), (2.0, 3.2))
-        held, blinks = separate_blinks(self.time, values)
-        np.testing.assert_array_equal(blinks, self.closed((0.4, 0.6)))
-        np.testing.assert_array_equal(held, self.closed((2.0, 3.2)))
-
-    def test_a_lowered_lid_is_no_blink(self):
-        held, blinks = separate_blinks(self.time, 0.2 * self.closed((1, 1.2)))
-        assert held.max() == pytest.approx(0.2)
-        assert blinks.max() == 0
-
-    def test_unseen_rows_stay_unseen_and_end_a_closure(self):
-        values = self.closed((1.0, 1.2), (1.4, 2.4))
-        values[30:35] = np.nan  # 1.2 to 1.4 s
-        held, blinks = separate_blinks(self.time, values)
-        assert np.isnan(held[30:35]).all()
-        assert np.isnan(blinks[30:35]).all()
-        assert blinks[27] == 1
-        assert held[40] == 1
-
-    def test_time_decides_not_the_number_of_frames(self):
-        time = np.cumsum(np.where(np.arange(100) < 50, 0.04, 0.12))
-        values = np.zeros(100)
-        values[10:17] = 1  # 0.28 s
-        values[70:77] = 1  # 0.84 s
-        held, blinks = separate_blinks(time, values)
-        assert blinks[10:17].all()
-        assert held[70:77].all()
-        assert not blinks[70:77].any()
-
-    def test_single_frames_cannot_tell(self):
-        for time, values in (([0.0], [1.0]), ([0.0, 1.0, 2.0], [0.0, 1.0, 0.0])):
-            held, blinks = separate_blinks(np.array(time), np.array(values))
-            np.testing.assert_array_equal(held, values)
-            assert np.isnan(blinks).all()
+def test_the_head_moves_alike_on_both_sides():
+    """Every shape that is not one-sided moves a landmark as far as its mirror image."""
+    rest = ek.simulate_faces(au={}, duration=0)["landmark_position"].values[0, 0]
+    middle = rest[[1, 4, 152, 10], 0].mean()
+    mirrored = rest * (-1, 1, 1) + (2 * middle, 0, 0)
+    partner = np.linalg.norm(rest[:, None] - mirrored[None], axis=-1).argmin(1)
+    for unit in ("AU06", "AU09", "AU12", "AU26"):
+        shown = ek.simulate_faces(au={unit: 1.0}, duration=0)["landmark_position"].values[0, 0]
+        moved = np.linalg.norm(shown - rest, axis=1)
+        assert np.abs(moved - moved[partner]).mean() < 0.1 * moved.max(), unit

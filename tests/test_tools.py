@@ -75,10 +75,10 @@ def test_shipped_read_out_recovers_units_of_held_out_faces(fit_mesh_au):
     read = moved @ reader._coefficient + reader._intercept
     r = {
         unit: np.corrcoef(read[:, i], truth[:, i])[0, 1]
-        for i, unit in enumerate(reader.units)
+        for i, unit in enumerate(fit_mesh_au.SHAPES)
         if truth[:, i].any()
     }
     for unit in ("AU01", "AU02", "AU04", "AU09", "AU10", "AU12", "AU14", "AU26"):
         assert r[unit] > 0.85
     resting = truth.sum(1) == 0
-    assert np.abs(read[resting].mean(0))[np.array(reader.units) != "AU25"].max() < 0.1
+    assert np.abs(read[resting].mean(0))[np.array(reader.units[:-1]) != "AU25"].max() < 0.1

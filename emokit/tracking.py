@@ -1,0 +1,271 @@
+"""Following faces from frame to frame: detections joined into tracks, cuts, gaps."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from .detector import INPUT, Detections, FaceDetector, box_overlap
+
+#: Boxes that overlap this much over one interval belong to a face that is followed easily.
+_STEADY = 0.4
+
+#: A track must be seen at least once as clearly as this: what only ever looks a little
+#: like a face (a hand, a pattern on a wall) stays below it. A still image shows a face
+#: once, so there the lower bound has to do.
+_CLEAR = 0.75
+_CLEAR_STILL = 0.65
+
+#: A face may go unseen this long (seconds), or this many rows, and is expected where its
+#: motion takes it.
+_GAP_SECONDS = 0.5
+_GAP_ROWS = 2
+#: A face that was away longer, up to this many seconds, is the one that comes back where
+#: it vanished.
+_AWAY_SECONDS = 3.0
+
+#: Farthest a face may be from where it is expected, in face widths, and largest change of
+#: size, as a factor.
+_REACH, _GROWTH = 0.65, 1.8
+
+#: Rows farther apart than this are not compared for cuts: too much changes by itself.
+_CUT_SECONDS = 0.25
+#: Structural change of the whole picture (0 none, 1 unrelated) that makes a cut: between
+#: two looks it is only suspected, between neighbours it must stand out from the others.
+_CUT_SUSPECTED, _CUT, _CUT_STANDS_OUT = 0.35, 0.3, 3.0
+
+
+class Picture(NamedTuple):
+    """A frame that is converted only when it is looked at, whole or shrunk."""
+
+    row: int
+    convert: Callable[..., np.ndarray]
+
+
+@dataclass
+class Track:
+    """Where one face was, row by row; flat arrays, for an hour has 100,000 rows."""
+
+    number: int
+    rows: array = field(default_factory=lambda: array("l"))
+    boxes: array = field(default_factory=lambda: array("f"))
+    points: array = field(default_factory=lambda: array("f"))
+    scores: array = field(default_factory=lambda: array("f"))
+    interpolated: array = field(default_factory=lambda: array("b"))
+    last_box: np.ndarray | None = None
+    last_time: float = 0.0
+    #: Pixels a second of the box's centre.
+    velocity: np.ndarray = field(default_factory=lambda: np.zeros(2))
+
+    def extend(self, row: int, time: float, found: Detections, index: int) -> None:
+        """Add what was found in a row."""
+        box = found.box[index]
+        if self.last_box is not None and time > self.last_time:
+            moved = _centre(box) - _centre(self.last_box)
+            # Half the old speed: one detection alone trembles too much to predict from.
+            self.velocity = (self.velocity + moved / (time - self.last_time)) / 2
+        self.rows.append(row)
+        self.boxes.extend(box)
+        self.points.extend(found.point[index].ravel())
+        self.scores.append(found.score[index])
+        self.interpolated.append(found.interpolated)
+        self.last_box, self.last_time = box, time
+
+    def expected(self, time: float) -> np.ndarray:
+        """Centre of the face if it moved on as it did; no farther than for a short gap."""
+        waited = min(time - self.last_time, _GAP_SECONDS)
+        return _centre(self.last_box) + self.velocity * waited
+
+
+class Tracker:
+    """Joins detections of successive frames into tracks."""
+
+    def __init__(self) -> None:
+        self._live: list[Track] = []
+        self._ended: list[Track] = []
+        self._count = 0
+
+    def add(self, row: int, time: float, found: Detections) -> list[int]:
+        """Number of the track of each detection."""
+        self._retire(row, time)
+        chosen: dict[int, Track] = {}
+        if self._live and len(found.box):
+            cost = np.stack([self._cost(track, row, time, found.box) for track in self._live])
+            for old, new in zip(*linear_sum_assignment(cost.clip(max=1e3)), strict=True):
+                if np.isfinite(cost[old, new]):
+                    chosen[int(new)] = self._live[old]
+        for index in range(len(found.box)):
+            if index not in chosen:
+                chosen[index] = Track(self._count)
+                self._count += 1
+                self._live.append(chosen[index])
+            chosen[index].extend(row, time, found, index)
+        return [chosen[index].number for index in range(len(found.box))]
+
+    def cut(self) -> None:
+        """End every track: what comes is another shot."""
+        self._ended += self._live
+        self._live = []
+
+    def finish(self, *, still: bool) -> list[Track]:
+        """Tracks that are faces rather than chance detections, the most present first."""
+        tracks = [
+            track
+            for track in self._ended + self._live
+            if (still and track.scores[0] >= _CLEAR_STILL)
+            or (len(track.rows) > 1 and max(track.scores) >= _CLEAR)
+        ]
+
+        def presence(track: Track) -> float:
+            box = np.frombuffer(track.boxes, np.float32).reshape(-1, 4)
+            return float((box[:, 2] * box[:, 3]).sum(dtype=np.float64))
+
+        return sorted(tracks, key=presence, reverse=True)
+
+    def _retire(self, row: int, time: float) -> None:
+        for track in self._live[:]:
+            if time - track.last_time > _AWAY_SECONDS and row - track.rows[-1] > _GAP_ROWS + 1:
+                self._live.remove(track)
+                self._ended.append(track)
+
+    @staticmethod
+    def _cost(track: Track, row: int, time: float, boxes: np.ndarray) -> np.ndarray:
+        """How little each box (n, 4) looks like the track going on; inf where it cannot be."""
+        waited = time - track.last_time
+        away = waited > _GAP_SECONDS and row - track.rows[-1] > _GAP_ROWS + 1
+        size, last = boxes[:, 2:].mean(1), track.last_box[2:].mean()
+        # Before it is away, a face that goes unseen may be anywhere it could have moved
+        # to; after, only the place where it vanished tells it from a newcomer.
+        where = _centre(track.last_box) if away else track.expected(time)
+        reach = _REACH if away else _REACH * (1 + min(waited, 1.0))
+        distance = np.linalg.norm(_centre(boxes) - where, axis=1) / ((size + last) / 2)
+        growth = np.abs(np.log(size / last))
+        cost = distance + growth / 2 + away
+        return np.where((distance < reach) & (growth < np.log(_GROWTH)), cost, np.inf)
+
+
+class Watch:
+    """Looks at some frames, and fills in between where nothing changed.
+
+    Gives every row once it is settled, in order: ``(picture, detections, tracks)``.
+    """
+
+    def __init__(
+        self, detector: FaceDetector, tracker: Tracker, times: np.ndarray, interval: float
+    ) -> None:
+        self._detector, self._tracker = detector, tracker
+        self._times, self._interval = times, interval
+        self._last: tuple[int, Detections, np.ndarray] | None = None
+        self._skipped: list[Picture] = []
+
+    def look(self, picture: Picture) -> Iterator[tuple[Picture, Detections, list[int]]]:
+        """Rows that are settled now that `picture` is here."""
+        row = picture.row
+        # A frame counts as due a little early, so that a steady rate keeps a steady stride.
+        due = self._last is None or (
+            self._times[row] - self._times[self._last[0]] > 0.98 * self._interval
+        )
+        if not due and row < len(self._times) - 1:
+            self._skipped.append(picture)
+            return
+        small = picture.convert(fit=INPUT)
+        found, view = self._detector.detect(small), _view(small)
+        cut = self._find_cut(picture, view)
+        yield from self._fill(None if cut is not None else picture, found, cut)
+        if cut == row:
+            self._tracker.cut()
+        yield picture, found, self._tracker.add(row, self._times[row], found)
+        self._last = (row, found, view)
+
+    def finish(self) -> Iterator[tuple[Picture, Detections, list[int]]]:
+        """Rows that were skipped last: there is no end to interpolate to."""
+        yield from self._fill(None, None, None)
+
+    def _fill(
+        self, end: Picture | None, found: Detections | None, cut: int | None
+    ) -> Iterator[tuple[Picture, Detections, list[int]]]:
+        pairs = None if end is None or self._last is None else _pair(self._last[1], found)
+        for skipped in self._skipped:
+            time = self._times[skipped.row]
+            if pairs is None:
+                between = self._detector.detect(skipped.convert(fit=INPUT))
+            else:
+                first, last = self._times[self._last[0]], self._times[end.row]
+                between = _mix(self._last[1], found, pairs, (time - first) / (last - first))
+            if skipped.row == cut:
+                self._tracker.cut()
+            yield skipped, between, self._tracker.add(skipped.row, time, between)
+        self._skipped.clear()
+
+    def _find_cut(self, picture: Picture, view: np.ndarray) -> int | None:
+        """First row of another shot, since the last look; None where the shot goes on."""
+        if self._last is None:
+            return None
+        rows = [self._last[0], *(skipped.row for skipped in self._skipped), picture.row]
+        if np.diff(self._times[rows]).max() > _CUT_SECONDS:
+            return None
+        if _change(self._last[2], view) < _CUT_SUSPECTED:
+            return None
+        between = [_view(skipped.convert(fit=INPUT)) for skipped in self._skipped]
+        views = [self._last[2], *between, view]
+        changes = [_change(a, b) for a, b in pairwise(views)]
+        most = int(np.argmax(changes))
+        others = np.delete(changes, most)
+        # A pan or a zoom changes every picture about as much.
+        if changes[most] < max(_CUT, _CUT_STANDS_OUT * others.max(initial=0)):
+            return None
+        return rows[most + 1]
+
+
+def _view(small: np.ndarray) -> np.ndarray:
+    """Coarse picture (n,) of a shrunk frame, its brightness and contrast taken out.
+
+    So that a flash or a fade is no cut.
+    """
+    height, width = (size - size % 8 for size in small.shape[:2])
+    if not height or not width:
+        return np.zeros(1)
+    blocks = small[:height, :width].reshape(height // 8, 8, width // 8, 8, 3)
+    grey = blocks.mean((1, 3, 4), dtype=np.float32).ravel()
+    # Noise in a picture without contrast must not be blown up to a structure.
+    return (grey - grey.mean()) / max(float(grey.std()), 8.0)
+
+
+def _change(before: np.ndarray, after: np.ndarray) -> float:
+    """Mean absolute difference of two views; about 1.1 for unrelated pictures."""
+    if before.shape != after.shape:
+        return np.inf
+    return float(np.abs(before - after).mean())
+
+
+def _pair(before: Detections, after: Detections) -> np.ndarray | None:
+    """For each face before, which one it is after; None if any came, left or jumped."""
+    if len(before.box) != len(after.box):
+        return None
+    if not len(before.box):
+        return np.empty(0, int)
+    overlap = box_overlap(before.box, after.box)
+    rows, columns = linear_sum_assignment(-overlap)
+    return columns if overlap[rows, columns].min() > _STEADY else None
+
+
+def _mix(before: Detections, after: Detections, pairs: np.ndarray, share: float) -> Detections:
+    def between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return a + share * (b[pairs] - a)
+
+    return Detections(
+        between(before.box, after.box),
+        between(before.point, after.point),
+        between(before.score, after.score),
+        interpolated=True,
+    )
+
+
+def _centre(box: np.ndarray) -> np.ndarray:
+    return box[..., :2] + box[..., 2:] / 2
