@@ -34,6 +34,15 @@ ALLOWED = {
     "episodes": {"schema", "head", "prototypes"},
     "simulate": {"schema", "episodes", "head", "mesh"},
     **dict.fromkeys(STAGES, BASE),
+    "smoothing": set(),
+    "alignment": {"schema"},
+    "dynamics": BASE | {"smoothing"},
+    "events": BASE | {"smoothing"},
+    "moments": BASE | {"smoothing", "alignment", "events"},
+    "group": BASE | {"smoothing"},
+    "fusion": BASE | {"alignment", "fusion_model"},
+    "fusion_model": {"schema", "alignment", "augment", "sequences", "temporal"},
+    "multimodal": {"schema"},
     "faces": BASE | {"rows", "detector", "tracking"},
     "pyfeat": BASE | {"rows", "quality"},
     "readers": BASE,
@@ -46,6 +55,22 @@ ALLOWED = {
     "annotation": {"schema", "tiers"},
     "render": {"schema", "clip", "plot"},
     "widgets": {"schema", "clip", "annotation", "tiers"},
+    "metrics": set(),
+    "calibration": {"metrics"},
+    "evaluation": {"metrics", "calibration"},
+    "audit": {"evaluation"},
+    "sequences": {"schema", "alignment"},
+    "augment": {"sequences"},
+    "temporal_nets": set(),
+    "training": {"augment", "calibration", "sequences", "temporal_nets"},
+    "temporal": {
+        "schema",
+        "sequences",
+        "augment",
+        "evaluation",
+        "temporal_nets",
+        "training",
+    },
 }
 
 CORE = [
@@ -66,8 +91,11 @@ CORE = [
     "pillow",
     "pooch",
     "py-feat",
+    "safetensors",
+    "scikit-learn",
     "scipy",
     "silero-vad",
+    "timm",
     "torch",
     "tornado",
     "tqdm",
@@ -84,6 +112,7 @@ DISTRIBUTIONS = {
     "silero_vad": "silero-vad",
     "feat": "py-feat",
     "huggingface_hub": "huggingface-hub",
+    "sklearn": "scikit-learn",
 }
 
 
