@@ -394,6 +394,74 @@ def test_meshes_are_sent_when_asked_for_and_not_before(show):
     assert (answer["face"], answer["start"]) == (1, 480)
 
 
+def simulate_events():
+    return xr.Dataset(
+        {
+            "onset": ("event", [1.0, 4.0, np.nan]),
+            "apex": ("event", [1.5, np.nan, 7.0]),
+            "offset": ("event", [2.0, 6.0, 8.0]),
+            "face": ("event", ["face_0", "", "face_0"]),
+            "label": ("event", ["AU12", "<script>", "AU04"]),
+        }
+    )
+
+
+def test_events_become_spans_and_what_is_not_known_of_them_is_left_out(show):
+    result = simulate_result()
+    result["events"] = xr.DataTree(simulate_events())
+    panel = show(result)._layout["panels"][0]
+    assert panel["title"] == "Events" and [row["label"] for row in panel["rows"]] == [
+        "<script>",
+        "AU12",
+    ]
+    first, second = panel["spans"]
+    assert (first["onset"], first["apex"], first["offset"]) == (1.0, 1.5, 2.0)
+    assert second["apex"] is None and second["amplitude"] is None
+    many = xr.Dataset(
+        {
+            "onset": ("event", np.arange(40.0)),
+            "offset": ("event", np.arange(40.0) + 0.5),
+            "label": ("event", [f"label {k:02}" for k in range(40)]),
+        }
+    )
+    panel = show(result, events=many)._layout["panels"][0]
+    assert len(panel["rows"]) == 16 and panel["spans"][-1]["row"] == "others"
+
+
+def test_found_events_are_shown_as_they_come(show):
+    time = np.arange(0, 4, 0.04)
+    face = simulate_face(time)
+    face["au"][:, 0, 9] = 0.8 * np.exp(-(((time - 2) / 0.4) ** 2))
+    events = ek.find_events(face, labels=["AU12"])
+    (panel, *_) = show(face, events=events)._layout["panels"]
+    assert [span["label"] for span in panel["spans"]] == ["AU12"] * events.sizes["event"]
+    assert panel["spans"][0]["apex"] == pytest.approx(float(events["apex"][0]))
+
+
+def test_events_that_are_met_are_told_with_how(show):
+    player = show(simulate_voice(10.0), events=simulate_events())
+    met = []
+    player.on_event(lambda event, how: met.append((event["label"].item(), how)))
+    player._handle_custom_msg({"type": "event", "numbers": [0, 1], "how": "playback"}, [])
+    assert met == [("AU12", "playback"), ("<script>", "playback")]
+    with pytest.raises(TypeError, match="callback must be a function; got str"):
+        player.on_event("print")
+    with pytest.raises(ValueError, match="there are no events to meet"):
+        show(simulate_voice(1.0)).on_event(print)
+
+
+@pytest.mark.parametrize(
+    ("events", "error", "words"),
+    [
+        ([1.0], TypeError, "events must be an xarray Dataset; got list"),
+        (xr.Dataset({"onset": ("event", [1.0])}), ValueError, "'offset' along 'event' is missing"),
+    ],
+)
+def test_events_that_are_none_are_refused(events, error, words):
+    with pytest.raises(error, match=words):
+        ek.play(simulate_voice(1.0), events=events)
+
+
 def test_linked_players_share_a_clock_until_they_do_not(show):
     one, two, three = (show(simulate_voice(2.0)) for _ in range(3))
     first = ek.link(one, two)

@@ -50,9 +50,11 @@ def chromium():
 def lab(chromium, tmp_path_factory):
     cells = [
         "import browser, emokit as ek\n"
-        "result = browser.add_evidence(browser.simulate_result(browser.find_video()))",
+        "result = browser.add_evidence(browser.simulate_result(browser.find_video()))\n"
+        "met = []\nevents = browser.simulate_events()",
         "player = ek.play(result)\nplayer",
-        "other = ek.play(result)\nother",
+        "other = ek.play(result, events=events)\n"
+        "other.on_event(lambda event, how: met.append((event.label.item(), how)))\nother",
     ]
     errors = []
     with run_lab(tmp_path_factory.mktemp("lab"), cells) as address:
@@ -312,6 +314,25 @@ def test_evidence_of_a_moment_names_units_and_their_push(player):
     until(panel.inner_text, lambda text: "No face is read" in text)
     player.page.keyboard.press("e")
     assert panel.is_hidden()
+
+
+def test_events_are_met_by_playing_over_them_and_by_a_click(player):
+    other = Shown(player.page, 1)
+    ask(player.page, "met.clear()")
+    other.click(5.2, 19.69)
+    player.page.keyboard.press("Space")
+    until(lambda: other.playhead, lambda t: t > 5.8)
+    player.page.keyboard.press("Space")
+    until(lambda: ask(player.page, "met"), lambda met: met == "[('AU12', 'playback')]")
+    x, _ = other.place(9.2, 19.69)
+    player.page.mouse.click(x, other.line.bounding_box()["y"] + 24 + 20 + 7)
+    until(lambda: ask(player.page, "met[1:]"), lambda met: met == "[('AU04', 'click')]")
+    until(lambda: other.playhead, lambda t: t == pytest.approx(10, abs=FRAME))
+    assert "0:09.00 – 0:12.00" in other.root.locator(".ek-chosen").inner_text()
+    panel = other.root.locator(".ek-evidence")
+    until(panel.inner_text, lambda text: "AU" in text)
+    player.page.keyboard.press("e")
+    player.page.keyboard.press("Escape")
 
 
 def test_the_mesh_comes_from_the_kernel_when_it_is_wanted(player):

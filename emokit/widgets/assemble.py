@@ -46,6 +46,7 @@ def assemble(
     attrs = {} if result is None else result.attrs
     shown, note = _find_clip(clip, attrs)
     panels, arrays = build_panels(groups)
+    events = _find_events(result, events)
     panels = [*span_panels(result, events), *panels]
     media, note = _find_media(shown, proxy=proxy, progress=progress) if shown else (None, note)
     copied = bool(media and media != shown.path)
@@ -79,6 +80,7 @@ def assemble(
         "panels": panels,
         "reasons": status_reasons(groups),
         "low_quality": _LOW_QUALITY,
+        "hears": any(panel["group"] == "events" for panel in panels),
         "explains": explain is not None,
         "mesh": "face" in groups and "landmark_position" in groups["face"],
         "note": _NOTE + (f" The picture is an H.264 copy of {shown.codec}." if copied else ""),
@@ -100,7 +102,16 @@ def assemble(
         "media": media,
         "explain": explain,
         "clip": shown,
+        "events": events,
     }
+
+
+def _find_events(
+    result: xr.DataTree | xr.Dataset | None, events: xr.Dataset | None
+) -> xr.Dataset | None:
+    if events is not None or not isinstance(result, xr.DataTree):
+        return events
+    return result["events"].to_dataset() if "events" in result.children else None
 
 
 def _duration(known: float, groups: Mapping[str, xr.Dataset], panels: list[dict]) -> float:

@@ -64,6 +64,7 @@ function renderPlayer({ model, el, siblings, tracks, extend }) {
   // ---- time: shown here, reported to the kernel, asked for by the user or the kernel
 
   let shown = -1;
+  let lastShown = Infinity;
   let lastSent = model.get("current_time");
   let quiet = true; // the frame on screen is not the user's doing
   let nextSeek = null;
@@ -100,6 +101,10 @@ function renderPlayer({ model, el, siblings, tracks, extend }) {
       }
     }
     if (!quiet) report(t);
+    if (!media.paused && t > lastShown && t - lastShown < 1) {
+      meet(events ? events.beginning(lastShown, t) : [], "playback");
+    }
+    lastShown = t;
     extra.show?.(t);
   };
 
@@ -121,6 +126,31 @@ function renderPlayer({ model, el, siblings, tracks, extend }) {
     else media.currentTime = target;
     show(lands);
     if (media.paused) evidence.ask(lands);
+  };
+
+  // ---- events that are met
+
+  const panel = layout.panels.find((one) => one.group === "events");
+  const events = panel ? timelines.lane(panel) : null;
+  const meet = (spans, how) => {
+    if (spans.length && layout.hears) tellKernel({ type: "event", numbers: spans.map(({ id }) => id), how });
+  };
+
+  /** A press on an event: its apex is shown, with its face and the evidence. */
+  const grabEvent = (_, x, y, t) => {
+    const at = timelines.laneAt(y);
+    if (!at?.inside || at.plot.panel.tier || !at.lane.hit) return null;
+    const { start, end, width } = timelines.view;
+    const [span] = at.lane.hit(t, y - at.plot.top, (4 * (end - start)) / width);
+    if (!span) return null;
+    const open = () => {
+      if (layout.faces.includes(span.face) && span.face !== layout.faces[data.face]) chooseFace(span.face);
+      setSelection(span.offset > span.onset ? { start: span.onset, end: span.offset } : null);
+      seek(span.apex ?? span.onset);
+      evidence.open(shown);
+      if (at.lane === events) meet([span], "click");
+    };
+    return { move: seek, end: (moved) => !moved && open() };
   };
 
   const step = (by) => {
@@ -355,7 +385,7 @@ function renderPlayer({ model, el, siblings, tracks, extend }) {
       tellSelection.flush();
     },
     explain: (event) => extra.doubleClick?.(event) || evidence.open(shown),
-    grab: (...press) => extra.grab?.(...press) ?? null,
+    grab: (...press) => extra.grab?.(...press) ?? grabEvent(...press),
   });
 
   const setFlag = (name, value) => {
@@ -476,6 +506,7 @@ function renderPlayer({ model, el, siblings, tracks, extend }) {
   };
   const setFace = () => {
     data.face = Math.max(layout.faces.indexOf(model.get("face")), 0);
+    if (events) events.face = layout.faces[data.face] ?? "";
     if (faceSelect) faceSelect.value = layout.faces[data.face];
     const t = shown;
     shown = -1;
