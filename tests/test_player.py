@@ -218,6 +218,52 @@ def test_a_clip_that_has_gone_is_named_and_the_timelines_remain(show):
     assert len(titles(player)) == 6
 
 
+def test_a_clip_that_was_replaced_since_is_said_and_shown(show, tmp_path):
+    path = tmp_path / "talk.mp4"
+    shutil.copy(find_video(), path)
+    result = simulate_result(path)
+    result.attrs["source_sha256"] = ek.open_clip(path).sha256
+    assert "changed" not in show(result)._layout["note"]
+    shutil.copy(find_video("single_face.mp4"), path)
+    with pytest.warns(UserWarning, match=r"talk\.mp4 is not the file that was analysed"):
+        player = show(result)
+    assert "The file has changed since it was analysed" in player._layout["note"]
+    assert player._layout["media"]["kind"] == "video"
+
+
+def test_uncertainty_becomes_a_band_where_the_data_has_it(show):
+    fused = simulate_result()["fused"].to_dataset()
+    sure = fused.assign(valence_low=fused["valence"] - 0.2, valence_high=fused["valence"] + 0.1)
+    player = show(sure)
+    valence = next(p for p in player._layout["panels"] if p["title"] == "Displayed valence")
+    assert valence["series"][0]["band"] == ["fused.valence_low", "fused.valence_high"]
+    np.testing.assert_array_equal(
+        read_array(player, "fused.valence_low"), sure["valence_low"].values.astype(np.float32)
+    )
+    face = simulate_face(np.arange(0, 3, 0.1), 2)
+    face["arousal"] = face["arousal"].assign_coords(noise=("face", [0.05, np.nan]))
+    arousal = show(face)._layout["panels"][-1]
+    assert arousal["title"] == "Displayed arousal" and arousal["series"][0]["noise"] == [0.05, 0.0]
+    assert "band" not in arousal["series"][0]
+    (emotion,) = (p for p in show(face)._layout["panels"] if p["title"].endswith("emotion, face"))
+    assert "noise" not in emotion["series"][0]
+    assert not any(
+        "noise" in s for p in show(simulate_result())._layout["panels"] for s in p["series"]
+    )
+
+
+def test_gaze_is_sent_with_the_eyes_it_comes_from(show):
+    face = simulate_face(np.arange(0, 3, 0.1), 2)
+    gaze = np.zeros((30, 2, 3), np.float32)
+    point = np.arange(30 * 2 * 12, dtype=np.float32).reshape(30, 2, 6, 2)
+    face["gaze"] = (("time", "face", "angle"), gaze)
+    face["face_point"] = (("time", "face", "point", "plane"), point)
+    player = show(face)
+    assert read_array(player, "face.gaze").shape == (30, 2, 3)
+    np.testing.assert_array_equal(read_array(player, "face.eye"), point[:, :, :2])
+    assert "face.eye" not in show(face.drop_vars("gaze"))._arrays
+
+
 def test_frames_in_memory_have_no_file_to_play(show):
     clip = ek.Clip.from_frames(np.zeros((3, 48, 64, 3), np.uint8), [0.0, 0.1, 0.2])
     player = show(simulate_face(clip.frame_times), clip=clip, proxy=False)

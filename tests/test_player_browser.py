@@ -308,6 +308,8 @@ def test_evidence_of_a_moment_names_units_and_their_push(player):
     panel = player.root.locator(".ek-evidence")
     words = until(panel.inner_text, lambda text: "AU" in text)
     assert "0:04.9" in words or "0:05.0" in words
+    until(panel.locator(".ek-face").is_visible, bool)
+    until(panel.locator(".ek-pitch").is_visible, bool)
     player.click(12, 19.69)
     until(panel.inner_text, lambda text: "0:12" in text or "0:11.9" in text)
     player.click(8.7, 19.69)

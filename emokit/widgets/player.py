@@ -35,6 +35,7 @@ PARTS = (
     "lanes",
     "timelines",
     "readout",
+    "moment",
     "toolbar",
     "gestures",
     "stage",
@@ -64,7 +65,7 @@ class Player(anywidget.AnyWidget):
     ``.``) step by one frame, with shift by one second, Home and End go to either end,
     ``[`` and ``]`` set the ends of the selection, ``l`` loops it, ``z`` zooms to it and
     Escape clears it, ``+``, ``-`` and ``0`` zoom, ``e`` opens the evidence, ``b`` covers
-    the faces and ``m`` draws their meshes.
+    the faces, ``m`` draws their meshes and ``g`` where they look.
 
     Attributes
     ----------

@@ -5,7 +5,7 @@ import { GAP, LEFT, RIGHT, ROW, RULER, TITLE, channels, findPlot, followRange } 
 import { formatTime, formatValue, upperBound } from "./geometry.js";
 import { panRange, stackPanels, timeTicks, timeToX, valueToY, xToTime, zoomRange } from "./geometry.js";
 import { SpanLane, TraceLane } from "./lanes.js";
-import { LOW_QUALITY, binColumns, columnBars, coverage, decimate } from "./samples.js";
+import { LOW_QUALITY, bandColumns, binColumns, columnBars, coverage, decimate } from "./samples.js";
 import { eachRun, paintBars } from "./samples.js";
 
 /** Height of the overview. */
@@ -567,6 +567,7 @@ export class Timelines {
     }
     c.stroke();
     const ordered = [...panel.series].sort((a, b) => this.depth(a) - this.depth(b));
+    for (const series of ordered) this.drawBand(c, series, plot, view);
     const dense = ordered.filter((series) => this.isDense(series, view));
     if (dense.length) this.drawDense(c, dense, plot, view);
     for (const series of ordered) {
@@ -578,6 +579,24 @@ export class Timelines {
       this.drawPath(c, line, panel.axes[series.axis ?? 0].range, plot, view, series.wide ? 2 : 1.4);
       c.globalAlpha = 1;
     }
+  }
+
+  /** How sure a line is, where the data says so. */
+  drawBand(c, series, plot, view) {
+    const band = this.data.band(series);
+    if (!band) return;
+    const times = this.data.times(series.array.split(".")[0]);
+    const columns = Math.max(Math.round(view.width), 1);
+    const { low, high } = bandColumns(times, band.low, band.high, view, columns);
+    const axis = plot.panel.axes[series.axis ?? 0].range;
+    c.fillStyle = this.theme.color(series.color);
+    c.globalAlpha = 0.18;
+    for (let x = 0; x < columns; x++) {
+      if (Number.isNaN(low[x]) || Number.isNaN(high[x])) continue;
+      const top = valueToY(high[x], axis, plot);
+      c.fillRect(LEFT + x, top, 1, Math.max(valueToY(low[x], axis, plot) - top, 1));
+    }
+    c.globalAlpha = 1;
   }
 
   /** Whether a pixel holds so many samples that the line becomes an area. */
