@@ -374,6 +374,68 @@ def test_a_closed_player_leaves_the_page(lab):
     until(lambda: lab.locator(".emokit-player").count(), lambda n: n == 1)
 
 
+RUN_CELL = """async (source) => {
+  const { commands, shell } = window.jupyterapp;
+  await commands.execute("notebook:insert-cell-below");
+  shell.currentWidget.content.activeCell.model.sharedModel.setSource(source);
+  await commands.execute("notebook:run-cell");
+}"""
+
+
+def test_a_clip_that_goes_while_it_plays_plays_on(lab):
+    shown = Shown(lab, 1)
+    lab.evaluate(
+        RUN_CELL,
+        "import pathlib, shutil\n"
+        "copy = pathlib.Path(shutil.copy(browser.find_video(), 'talk.mp4'))\n"
+        "gone = ek.play(result, clip=copy)\ngone",
+    )
+    until(lambda: shown.video.count() and shown.media("readyState"), lambda state: state >= 2)
+    shown.click(3, 19.69)
+    lab.keyboard.press("Space")
+    until(lambda: shown.playhead, lambda t: t > 3.3)
+    ask(lab, "copy.unlink()")
+    start = shown.playhead
+    until(lambda: shown.playhead, lambda t: t > start + 0.3)
+    lab.keyboard.press("Space")
+    ask(lab, "gone.close()")
+    until(lambda: lab.locator(".emokit-player").count(), lambda n: n == 1)
+
+
+def test_a_video_that_cannot_be_loaded_is_named_and_the_timelines_remain(lab):
+    lab.evaluate(
+        RUN_CELL,
+        "copy = pathlib.Path(shutil.copy(browser.find_video(), 'gone.mp4'))\n"
+        "lost = ek.play(result, clip=copy)\ncopy.unlink()\nlost",
+    )
+    shown = Shown(lab, 1)
+    message = shown.root.locator(".ek-message")
+    until(lambda: message.count() and message.is_visible(), bool)
+    assert "gone.mp4" in message.inner_text() and "could not be loaded" in message.inner_text()
+    shown.click(12, 19.69)
+    assert shown.playhead == pytest.approx(12, abs=0.1)
+    ask(lab, "lost.close()")
+    until(lambda: lab.locator(".emokit-player").count(), lambda n: n == 1)
+
+
+def test_twenty_players_in_one_notebook_all_play(lab):
+    lab.evaluate(
+        RUN_CELL,
+        "import ipywidgets\nmany = [ek.play(result) for _ in range(20)]\nipywidgets.VBox(many)",
+    )
+    until(lambda: lab.locator(".emokit-player").count(), lambda n: n == 21, seconds=30)
+    lab.wait_for_function(VIDEOS_READY, timeout=60_000)
+    last = Shown(lab, 20)
+    last.click(12, 19.69)
+    until(lambda: last.media("currentTime"), lambda t: abs(t - 12) < 0.1)
+    lab.keyboard.press("Space")
+    until(lambda: last.playhead, lambda t: t > 12.3)
+    lab.keyboard.press("Space")
+    until(lambda: float(ask(lab, "many[19].current_time")), lambda t: t > 12.3)
+    assert ask(lab, "{p.current_time for p in many[:19]}") == "{0.0}"
+    ask(lab, "[one.close() for one in many]")
+
+
 # ---------------------------------------------------------------- a page of its own
 
 
