@@ -424,6 +424,24 @@ def test_evidence_comes_from_the_function_that_is_given(show):
     assert {unit["push"] for unit in answer["emotions"][0]["units"]} == {1.0}
 
 
+def test_a_page_has_the_evidence_of_every_half_second_of_a_short_clip(show, tmp_path):
+    result = add_evidence(simulate_result(faces=2))
+    player = show(result)
+    moments = read_page(player.to_html(tmp_path / "a.html", video=False)).state["_evidence"]
+    assert {one["face"] for one in moments} == {"face_0", "face_1"}
+    times = [one["time"] for one in moments if one["face"] == "face_1"]
+    np.testing.assert_allclose(times, np.arange(0, 20, 0.5), atol=0.03)
+    (at_five,) = (one for one in moments if one["face"] == "face_1" and abs(one["time"] - 5) < 0.1)
+    push = ek.explain(result["face"].to_dataset(), time=5.0, face="face_1")
+    unit = at_five["emotions"][0]["units"][0]
+    expected = push.sel(emotion=at_five["emotions"][0]["label"], action_unit=unit["unit"])
+    assert unit["push"] == pytest.approx(float(expected))
+    long = add_evidence(simulate_result(faces=2)).map_over_datasets(
+        lambda ds: ds.assign_coords(time=ds["time"] * 30) if "time" in ds.dims else ds
+    )
+    assert read_page(show(long).to_html(tmp_path / "b.html", video=False)).state["_evidence"] == []
+
+
 def test_without_its_grounds_no_evidence_is_offered(show):
     assert show(simulate_result())._layout["explains"] is False
 

@@ -7,6 +7,7 @@ import pytest
 from browser import (
     VIDEOS_READY,
     Shown,
+    add_evidence,
     ask,
     find_video,
     open_notebook,
@@ -497,6 +498,42 @@ def test_a_lost_face_has_no_values_and_a_reason(open_page):
     rows = shown.root.locator(".ek-readout tbody tr")
     assert rows.filter(has_text="anger").locator("td").first.inner_text() == "–"
     assert shown.root.locator(".ek-reason").inner_text() == "no face"
+
+
+def test_a_page_carries_its_evidence_where_that_is_little(open_page):
+    shown = open_page("", widget=ek.play(add_evidence(simulate_result())), video=False)
+    shown.click(12, 20)
+    shown.page.keyboard.press("e")
+    panel = shown.root.locator(".ek-evidence")
+    words = until(panel.inner_text, lambda text: "AU" in text)
+    assert "0:12.00" in words or "0:11.9" in words
+    shown.click(8.8, 20)
+    until(panel.inner_text, lambda text: "no evidence for face_0 near 8.8" in text)
+    assert shown.root.get_by_label("Face mesh (m)").is_hidden()
+
+
+def test_two_fingers_zoom(open_page):
+    shown = open_page(find_video(), video=False)
+    session = shown.page.context.new_cdp_session(shown.page)
+    box = shown.line.bounding_box()
+    middle, y = box["x"] + 62 + (box["width"] - 114) / 2, box["y"] + 100
+
+    def touch(kind, *places):
+        points = [{"x": x, "y": y, "id": k} for k, x in enumerate(places)]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", middle - 50, middle + 50)
+    for apart in (80, 120, 160, 200):
+        touch("touchMove", middle - apart, middle + apart)
+    touch("touchEnd")
+    shown.page.wait_for_timeout(300)
+    shown.page.mouse.click(middle, y)
+    there = shown.playhead
+    assert there == pytest.approx(19.69 / 2, abs=0.3)
+    shown.page.mouse.click(middle + 100, y)
+    # Four times as close: a hundred pixels are a quarter of the time.
+    whole = 100 / (box["width"] - 114) * 19.69
+    assert shown.playhead - there == pytest.approx(whole / 4, abs=0.1)
 
 
 def test_sound_alone_plays(open_page, tmp_path):

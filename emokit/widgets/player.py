@@ -18,7 +18,7 @@ from emokit.clip import Clip
 from emokit.schema import extend_history
 
 from .assemble import assemble
-from .evidence import explain_moment
+from .evidence import explain_moment, explain_moments
 from .page import write_page
 from .serve import ServedFile, serve_file
 
@@ -212,7 +212,8 @@ class Player(anywidget.AnyWidget):
         video : bool
             Whether the clip itself goes into the page, which then is about a third
             larger than the clip. Without it the face boxes and timelines remain, but
-            neither picture nor sound.
+            neither picture nor sound. The evidence of every half second goes in where
+            that is not more than 400 moments.
 
         Returns
         -------
@@ -324,8 +325,9 @@ class Player(anywidget.AnyWidget):
         return {
             **{name: getattr(self, name) for name in _PAGE_TRAITS},
             "_clock": "",
-            "_layout": {**self._layout, "media": media, "hears": False},
+            "_layout": {**self._layout, "media": media, "hears": False, "mesh": False},
             "_arrays": self._arrays,
+            "_evidence": explain_moments(self._result, self._explain) if self._explain else [],
         }
 
     def _answer(self, _: object, message: dict, __: list) -> None:
