@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 import xarray as xr
 
-from emokit.annotation import TRACE_RATE, trace_runs
+from emokit.annotation_store import TRACE_RATE, trace_runs
 from emokit.schema import EMOTION_COLORS, validate
 from emokit.tiers import Tier, Trace, tier_from_json
 
