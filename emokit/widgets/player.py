@@ -59,7 +59,8 @@ class Player(anywidget.AnyWidget):
     A click or a drag on a timeline seeks. A drag on the ruler, or with shift, selects a
     stretch; a double click on a timeline opens the evidence of that moment. The wheel
     with control or command zooms, sideways or with shift it pans; so do two fingers and
-    the overview above the ruler. A click on a face shows its timelines.
+    the overview above the ruler. A click on a face shows its timelines, one on an event
+    its apex; :meth:`on_event` hears of events.
 
     While the player has the focus: space plays and pauses, the arrow keys (or ``,`` and
     ``.``) step by one frame, with shift by one second, Home and End go to either end,
