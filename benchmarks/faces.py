@@ -1,39 +1,51 @@
-"""How fast faces and action units are found, against the bare libraries in the same run.
+"""How fast faces, action units and emotion are read, and how much memory a long clip takes.
 
-    python benchmarks/faces.py [CLIP]
+    python benchmarks/faces.py [--clip FILE]
+    python benchmarks/faces.py --memory [--minutes 5 60]
 
-Prints frames a second of decoding alone, of the networks alone on a frame that is already
-there, and of emokit's stages, with ratios. Machines are noisy: compare within one run.
+The first prints, side by side and measured in turns in one run, decoding alone, the networks
+alone, emokit's stages, and py-feat's ``Detectorv2`` (random weights where the published ones
+are not here: the arithmetic is the same). The second loops the clip to each length and prints
+the peak memory of a fresh process that reads it. Machines are noisy: compare within one run.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
+import resource
+import statistics
+import subprocess
 import sys
+import tempfile
 import time
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 
+import av
 import numpy as np
 
 import emokit as ek
 from emokit import assets
+from emokit.action_units import MeshReader
+from emokit.clip import Clip, read_ahead
+from emokit.faces import FaceSearch
 
-REPEATS = 3
-
-
-def best_rate(run: Callable[[], int]) -> float:
-    """Frames a second of the fastest of some runs; the others were disturbed."""
-    rates = []
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        frames = run()
-        rates.append(frames / (time.perf_counter() - start))
-    return max(rates)
+DETECTOR_FRAMES = 4
 
 
-def bare_network(name: str, *, batch: int = 1, runs: int = 200) -> float:
-    """Runs a second of one model, with nothing before or after it."""
+def read_in_one_pass(clip: Clip) -> int:
+    """Faces, units and emotion as ``analyze`` reads them; returns the number of frames."""
+    search, reader = FaceSearch(clip), MeshReader(clip)
+    reader.read(read_ahead(search.rows(frames=True), depth=4))
+    units = reader.dataset(search.dataset(), search.order)
+    return ek.estimate_emotion(units).sizes["time"]
+
+
+def bare_network(name: str, *, batch: int = 1, runs: int = 100) -> Callable[[], int]:
+    """Runs of one model, with nothing before or after it."""
     model = assets.open_model(name, batch=batch)
     detail = model.get_input_details()[0]
     model.set_tensor(detail["index"], np.zeros(detail["shape"], np.float32))
@@ -43,44 +55,136 @@ def bare_network(name: str, *, batch: int = 1, runs: int = 200) -> float:
             model.invoke()
         return runs
 
-    return best_rate(run)
+    return run
+
+
+def detectorv2(clip: Clip, folder: Path) -> Callable[[], int]:
+    """py-feat's own detector on the first frames, already in memory."""
+    import torch
+    from pyfeat import build_detector, write_random_weights
+
+    warnings.filterwarnings("ignore", "py-feat's multitask weights", UserWarning)
+    times = clip.frame_times[:DETECTOR_FRAMES]
+    frames = np.stack([frame for _, frame in clip.frames(times=times)])
+    faces = ek.detect_faces(Clip.from_frames(frames, times), progress=False)
+    detector = build_detector(faces, write_random_weights(folder), "cpu")
+    images = torch.tensor(frames).permute(0, 3, 1, 2)
+
+    def run() -> int:
+        detector.detect(images, data_type="tensor", batch_size=len(images), progress_bar=False)
+        return len(images)
+
+    return run
+
+
+def measure_speed(clip: Clip, rounds: int) -> None:
+    """Print one table."""
+    faces = ek.detect_faces(clip, progress=False)
+    with tempfile.TemporaryDirectory() as folder:
+        ways = {
+            "decoding alone (PyAV)": lambda: sum(1 for _ in clip.frames()),
+            "face detector alone (LiteRT, one thread)": bare_network("face_detector"),
+            "face mesh alone": bare_network("face_mesh"),
+            "both eyes alone": bare_network("iris", batch=2),
+            "detect_faces": lambda: ek.detect_faces(clip, progress=False).sizes["time"],
+            "extract_action_units": lambda: ek.extract_action_units(
+                clip, faces, progress=False
+            ).sizes["time"],
+            "faces, units and emotion in one pass": lambda: read_in_one_pass(clip),
+            "Detectorv2.detect (py-feat)": detectorv2(clip, Path(folder)),
+        }
+        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+        for way in ways.values():
+            way()
+        for _ in range(rounds):
+            for name, way in ways.items():
+                start, busy = time.perf_counter(), time.process_time()
+                frames = way()
+                clock, cores = time.perf_counter() - start, time.process_time() - busy
+                taken[name].append((clock / frames * 1000, cores / frames * 1000))
+    print(f"{'':44}{'frames/s':>10}{'best':>8}{'ms/frame':>10}{'ms of cores':>13}")
+    for name, costs in taken.items():
+        clocks, cores = zip(*costs, strict=True)
+        middle = statistics.median(clocks)
+        print(
+            f"{name:44}{1000 / middle:10.1f}{1000 / min(clocks):8.1f}{middle:10.2f}"
+            f"{statistics.median(cores):13.2f}"
+        )
+
+    def ratio(name: str, others: list[str], which: int) -> float:
+        """How many times as fast as the others one after another, round by round."""
+        return statistics.median(
+            sum(taken[other][i][which] for other in others) / taken[name][i][which]
+            for i in range(rounds)
+        )
+
+    networks = [name for name in ways if "alone" in name and "decoding" not in name]
+    one_pass, peer = "faces, units and emotion in one pass", "Detectorv2.detect (py-feat)"
+    print(
+        f"\none pass: {ratio(one_pass, networks, 0):.2f} × the rate of the three bare networks "
+        f"run on every frame,\n{ratio(one_pass, [peer], 0):.0f} × Detectorv2 by the clock, "
+        f"{ratio(one_pass, [peer], 1):.0f} × by the time of the cores"
+    )
+
+
+def loop_clip(clip: Clip, minutes: float, target: Path) -> None:
+    """Write the clip's picture over and over, without encoding it again."""
+    with av.open(str(clip.path)) as source, av.open(str(target), "w") as output:
+        stream = source.streams.video[0]
+        copy = output.add_stream_from_template(stream)
+        length = round(clip.duration / stream.time_base)
+        packets = [packet for packet in source.demux(stream) if packet.dts is not None]
+        stamps = [(packet.pts, packet.dts) for packet in packets]
+        for turn in range(round(minutes * 60 / clip.duration)):
+            for packet, (pts, dts) in zip(packets, stamps, strict=True):
+                packet.stream = copy
+                packet.pts, packet.dts = pts + turn * length, dts + turn * length
+                packet.time_base = stream.time_base
+                output.mux(packet)
+
+
+def measure_memory(clip: Clip, minutes: list[float]) -> None:
+    """Print the peak memory of a fresh process for each length."""
+    peaks = []
+    for length in minutes:
+        with tempfile.TemporaryDirectory() as folder:
+            looped = Path(folder) / "looped.mp4"
+            loop_clip(clip, length, looped)
+            start = time.perf_counter()
+            answer = subprocess.run(
+                [sys.executable, __file__, "--clip", str(looped), "--peak"],
+                check=True,
+                capture_output=True,
+                text=True,
+            )
+            frames, peak = answer.stdout.split()
+        peaks.append(float(peak))
+        rate = int(frames) / (time.perf_counter() - start)
+        print(f"{length:5.0f} min, {frames:>7} frames: peak {peaks[-1]:6.0f} MB, {rate:.0f}/s")
+    print(f"the longest takes {peaks[-1] - peaks[0]:+.0f} MB against the shortest")
 
 
 def main() -> None:
-    """Measure and print one table."""
-    clip = ek.open_clip(sys.argv[1]) if len(sys.argv) > 1 else ek.sample_clip()
-    n = len(clip.frame_times)
+    """Read the options and measure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--clip", help="a video; the sample clip by default")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds (default: 3)")
+    parser.add_argument("--memory", action="store_true", help="measure memory, not speed")
+    parser.add_argument("--minutes", type=float, nargs="+", default=[5, 60])
+    parser.add_argument("--peak", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    clip = ek.open_clip(options.clip) if options.clip else ek.sample_clip()
+    if options.peak:
+        frames = read_in_one_pass(clip)
+        # Kilobytes on Linux, bytes on macOS.
+        unit = 1e6 if sys.platform == "darwin" else 1e3
+        print(frames, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
+        return
     print(f"{clip}; {os.cpu_count()} cores, {platform.machine()}, Python {sys.version.split()[0]}")
-    faces = ek.detect_faces(clip, progress=False)
-
-    decoding = best_rate(lambda: sum(1 for _ in clip.frames()))
-    networks = {
-        "face detector": bare_network("face_detector"),
-        "face mesh": bare_network("face_mesh"),
-        "both eyes": bare_network("iris", batch=2),
-    }
-    bare = 1 / sum(1 / rate for rate in networks.values())
-
-    detecting = best_rate(lambda: ek.detect_faces(clip, progress=False).sizes["time"])
-    reading = best_rate(lambda: ek.extract_action_units(clip, faces, progress=False).sizes["time"])
-    both = 1 / (1 / detecting + 1 / reading)
-
-    rows = [
-        ("decoding alone (PyAV)", decoding),
-        *((f"{name} alone (LiteRT)", rate) for name, rate in networks.items()),
-        ("the three networks, one after another", bare),
-        ("detect_faces", detecting),
-        ("extract_action_units", reading),
-        ("detect_faces + extract_action_units", both),
-    ]
-    print(f"\n{'':44}{'frames/s':>10}{'ms/frame':>10}")
-    for name, rate in rows:
-        print(f"{name:44}{rate:10.0f}{1000 / rate:10.2f}")
-    print(f"\nemokit's two stages reach {both / bare:.2f} of the bare networks' rate")
-    print(
-        f"on {n} frames, decoding each of them twice; clip time / run time: "
-        f"{clip.duration * both / n:.1f}"
-    )
+    if options.memory:
+        measure_memory(clip, options.minutes)
+    else:
+        measure_speed(clip, options.rounds)
 
 
 if __name__ == "__main__":

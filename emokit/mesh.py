@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,55 +41,58 @@ class Crop:
     def from_detection(cls, box: np.ndarray, point: np.ndarray | None = None) -> Crop:
         """Crop of a box (4,), level where the detector's points (6, 2) are known."""
         angle = 0.0 if point is None else _tilt(point[0], point[1])
-        return cls(tuple(box[:2] + box[2:] / 2), float(_MARGIN * max(box[2:])), angle)
+        x, y, width, height = box.tolist()
+        return cls((x + width / 2, y + height / 2), _MARGIN * max(width, height), angle)
 
     @classmethod
     def from_landmarks(cls, landmarks: np.ndarray) -> Crop:
         """Crop around the landmarks (468, 3) of the frame before."""
-        low, high = landmarks[:, :2].min(0), landmarks[:, :2].max(0)
-        angle = _tilt(*landmarks[_EYE_CORNERS, :2])
-        return cls(tuple((low + high) / 2), float(_MARGIN * max(high - low)), angle)
-
-    @property
-    def _turn(self) -> np.ndarray:
-        cos, sin = np.cos(self.angle), np.sin(self.angle)
-        return np.array([[cos, -sin], [sin, cos]])
+        plane = landmarks[:, :2]
+        (left, top), (right, bottom) = plane.min(0).tolist(), plane.max(0).tolist()
+        angle = _tilt(*plane[_EYE_CORNERS])
+        side = _MARGIN * max(right - left, bottom - top)
+        return cls(((left + right) / 2, (top + bottom) / 2), side, angle)
 
     def cut(self, frame: np.ndarray, size: int) -> np.ndarray:
         """The crop of `frame` as (size, size, 3) uint8; black outside the frame."""
-        shrink, corner = max(int(self.side / size), 1), np.zeros(2)
+        shrink, left, top = max(int(self.side / size), 1), 0, 0
         if shrink > 1:
             # Bilinear sampling of a much larger picture would pick pixels at random.
-            frame, corner = self._shrink_around(frame, shrink)
+            frame, left, top = self._shrink_around(frame, shrink)
         if not frame.size:
             return np.zeros((size, size, 3), np.uint8)
-        matrix = self._turn * self.side / size / shrink
-        middle = (np.array(self.centre) - corner) / shrink
+        step = self.side / size / shrink
+        along, across = step * math.cos(self.angle), step * math.sin(self.angle)
         # Middles of pixels lie at whole numbers for OpenCV, at halves for us.
-        origin = middle - matrix @ np.full(2, (size - 1) / 2) - 0.5
+        x, y = (self.centre[0] - left) / shrink - 0.5, (self.centre[1] - top) / shrink - 0.5
+        middle = (size - 1) / 2
+        matrix = (
+            (along, -across, x - middle * (along - across)),
+            (across, along, y - middle * (across + along)),
+        )
         return cv2.warpAffine(
-            frame,
-            np.column_stack([matrix, origin]),
-            (size, size),
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            frame, np.array(matrix), (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         )
 
-    def _shrink_around(self, frame: np.ndarray, shrink: int) -> tuple[np.ndarray, np.ndarray]:
-        """The part of `frame` that the crop may touch, shrunk, and its left top corner."""
-        reach = self.side * (abs(np.cos(self.angle)) + abs(np.sin(self.angle))) / 2 + shrink
-        corner = np.floor(np.array(self.centre) - reach).astype(int).clip(0)
-        end = np.ceil(np.array(self.centre) + reach).astype(int).clip(0)
-        part = frame[corner[1] : end[1], corner[0] : end[0]]
+    def _shrink_around(self, frame: np.ndarray, shrink: int) -> tuple[np.ndarray, int, int]:
+        """The part of `frame` that the crop may touch, shrunk, and its left and top."""
+        reach = self.side * (abs(math.cos(self.angle)) + abs(math.sin(self.angle))) / 2 + shrink
+        left, top = (max(math.floor(middle - reach), 0) for middle in self.centre)
+        right, bottom = (max(math.ceil(middle + reach), 0) for middle in self.centre)
+        part = frame[top:bottom, left:right]
         height, width = (n - n % shrink for n in part.shape[:2])
         if not height or not width:
-            return np.zeros((0, 0, 3), np.uint8), corner
+            return np.zeros((0, 0, 3), np.uint8), left, top
         size = (width // shrink, height // shrink)
-        return cv2.resize(part[:height, :width], size, interpolation=cv2.INTER_AREA), corner
+        return cv2.resize(part[:height, :width], size, interpolation=cv2.INTER_AREA), left, top
 
     def to_frame(self, points: np.ndarray) -> np.ndarray:
         """Points (n, 3) in units of the crop's side, 0 to 1, as pixels of the frame."""
         placed = np.empty_like(points)
-        placed[:, :2] = (points[:, :2] - 0.5) * self.side @ self._turn.T + self.centre
+        cos, sin = math.cos(self.angle), math.sin(self.angle)
+        x, y = self.side * (points[:, 0] - 0.5), self.side * (points[:, 1] - 0.5)
+        placed[:, 0] = cos * x - sin * y + self.centre[0]
+        placed[:, 1] = sin * x + cos * y + self.centre[1]
         placed[:, 2] = points[:, 2] * self.side
         return placed
 
@@ -167,8 +171,10 @@ class Eyes:
         return np.array([-below[:, 9:16].mean(), below[:, 1:8].mean(), right.mean(), -down.mean()])
 
     def _cut(self, frame: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
-        side = self._MARGIN * float(np.linalg.norm(end - start))
-        return Crop(tuple((start + end) / 2), side, _tilt(start, end)).cut(frame, self._SIZE)
+        (x, y), (u, v) = start.tolist(), end.tolist()
+        side = self._MARGIN * math.hypot(u - x, v - y)
+        middle = ((x + u) / 2, (y + v) / 2)
+        return Crop(middle, side, _tilt(start, end)).cut(frame, self._SIZE)
 
 
 def _show(model: Interpreter, tensor: int, index: int, picture: np.ndarray) -> None:
@@ -177,8 +183,8 @@ def _show(model: Interpreter, tensor: int, index: int, picture: np.ndarray) -> N
 
 
 def _tilt(right_eye: np.ndarray, left_eye: np.ndarray) -> float:
-    across = np.asarray(left_eye)[:2] - np.asarray(right_eye)[:2]
-    return float(np.arctan2(across[1], across[0]))
+    (x, y), (u, v) = right_eye[:2].tolist(), left_eye[:2].tolist()
+    return math.atan2(v - y, u - x)
 
 
 #: Landmarks that expressions hardly move: eye corners, bridge and base of the nose,

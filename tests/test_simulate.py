@@ -186,3 +186,15 @@ def test_arguments_of_the_wrong_type():
         ek.simulate_faces(n_faces=1.5)
     with pytest.raises(TypeError):
         ek.simulate_faces(colour="green")
+
+
+def test_the_head_moves_alike_on_both_sides():
+    """Every shape that is not one-sided moves a landmark as far as its mirror image."""
+    rest = ek.simulate_faces(au={}, duration=0)["landmark_position"].values[0, 0]
+    middle = rest[[1, 4, 152, 10], 0].mean()
+    mirrored = rest * (-1, 1, 1) + (2 * middle, 0, 0)
+    partner = np.linalg.norm(rest[:, None] - mirrored[None], axis=-1).argmin(1)
+    for unit in ("AU06", "AU09", "AU12", "AU26"):
+        shown = ek.simulate_faces(au={unit: 1.0}, duration=0)["landmark_position"].values[0, 0]
+        moved = np.linalg.norm(shown - rest, axis=1)
+        assert np.abs(moved - moved[partner]).mean() < 0.1 * moved.max(), unit
