@@ -117,7 +117,7 @@ def extract_action_units(
     and taken away: identities are normal with the covariance of the morphable head, what
     faces show is never negative and mostly absent, and the most probable split of the two
     is found over the whole track. So units depend on what else is in the track, and a smile
-    that lasts through the clip reads a fifth weaker than one that comes and goes.
+    that lasts through the clip reads a quarter weaker than one that comes and goes.
 
     AU05, AU07, AU43 and AU45 come from the lids in the outline that the iris network
     (Ablavatski et al. 2020) draws, AU25 from the gap between the lips. Lids that go down for

@@ -21,7 +21,7 @@ _UNLISTED, _UNLISTED_NEUTRAL = 0.10, 0.05
 _HIT, _FALSE_ALARM = 0.70, 0.05
 
 #: Intensities below the first count as absent, above the second as surely shown.
-_TRACE, _MARKED = 0.05, 0.4
+_TRACE, _MARKED = 0.05, 0.6
 
 
 def estimate_emotion(aus: xr.Dataset) -> xr.Dataset:
@@ -71,8 +71,8 @@ def estimate_emotion(aus: xr.Dataset) -> xr.Dataset:
     ...     coords={"time": [0.0], "face": ["face_0"], "action_unit": ["AU06", "AU12", "AU25"]},
     ... )
     >>> shown = ek.estimate_emotion(aus)["emotion_probability"].squeeze()
-    >>> shown.idxmax().item(), round(shown.max().item(), 2)
-    ('happiness', 0.99)
+    >>> shown.idxmax().item(), shown.max().item() > 0.9
+    ('happiness', True)
     """
     schema.validate(aus, group="face", requires=["au"], argument="aus")
     units = [str(unit) for unit in aus["action_unit"].values]

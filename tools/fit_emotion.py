@@ -81,7 +81,9 @@ def to_features(au: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 def read_prototypes(au: np.ndarray) -> np.ndarray:
     """Probabilities (n, 7) by the prototypes as they stand, units taken as independent."""
-    chance, presence = np.stack([reading_chance(unit) for unit in UNITS]), find_presence(au)
+    # Counted as shown between the intensities that were used before units were weighed.
+    chance, presence = np.stack([reading_chance(unit) for unit in UNITS]), (au - 0.05) / 0.35
+    presence = presence.clip(0, 1)
     logits = presence @ np.log(chance) + (1 - presence) @ np.log(1 - chance)
     odds = np.exp(logits - logits.max(1, keepdims=True))
     return odds / odds.sum(1, keepdims=True)
