@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 
 import numpy as np
 import xarray as xr
 
-from emokit.schema import GROUPS, Variable, extend_history, validate, validate_time
+from .schema import GROUPS, Variable, extend_history, validate, validate_time
+from .smoothing import smooth_by_kalman, smooth_by_windows, smooth_exponentially
 
-#: Numbers held at once while windows are gathered; about 100 MB with what goes with them.
-_BLOCK = 2_000_000
+_METHODS = ("median", "savgol", "exponential", "kalman")
 
 
 def smooth(
@@ -20,6 +19,7 @@ def smooth(
     window: float = 0.3,
     method: str = "median",
     max_gap: float = 0.2,
+    noise: float | xr.DataArray | None = None,
 ) -> xr.Dataset:
     """Smooth every float variable along time, without reaching across gaps.
 
@@ -29,16 +29,26 @@ def smooth(
         From any stage; sampling may be irregular.
     window : float
         Seconds, centred on each sample: it takes in the samples no further than half
-        of this away, however many those are.
-    method : {"median", "savgol"}
+        of this away, however many those are. For "exponential" it is the time constant,
+        and only what has been counts; "kalman" finds its own.
+    method : {"median", "savgol", "exponential", "kalman"}
         "median" takes the median of the window, which keeps steps sharp. "savgol" fits
         a parabola to the window by least squares on the real timestamps and takes its
         value at the sample, which keeps the height of peaks; where the sampling is even
         that is the filter of Savitzky and Golay (1964). At the ends of a run the
         window is one-sided; with fewer than four samples in it the value is left alone.
+        "exponential" is the mean of the past with weights that fall to 1/e within
+        `window`: it never looks ahead, so it also serves live, and lags by about `window`.
+        "kalman" weighs each value by its measured noise against how fast the variable
+        moves (an integrated Wiener process, its strength chosen by likelihood; the
+        smoother is that of Rauch, Tung and Striebel 1965).
     max_gap : float
         Seconds. Two neighbouring values further apart than this, be it through missing
         rows or through NaN between them, are never smoothed together.
+    noise : float or xarray.DataArray, optional
+        For "kalman": standard deviation of the measurements, one number or one along
+        other dims than time. By default the coordinate ``noise`` of the variable where
+        it has one, else an estimate from its second differences.
 
     Returns
     -------
@@ -76,6 +86,8 @@ def smooth(
     for name, value in (("window", window), ("max_gap", max_gap)):
         if not value > 0:
             raise ValueError(f"{name} must be a positive number of seconds; got {value!r}")
+    if noise is not None and not (np.asarray(noise) > 0).all():
+        raise ValueError(f"noise must be positive; got {noise!r}")
     time = ds["time"].values
     if time.size > 1 and np.median(np.diff(time)) > max_gap:
         warnings.warn(
@@ -89,7 +101,13 @@ def smooth(
         if "time" in array.dims and np.issubdtype(array.dtype, np.floating) and array.size:
             values = array.transpose("time", ...)
             flat = values.values.reshape(len(time), -1).astype(np.float64)
-            flat = _smooth_columns(time, flat, window, max_gap, _METHODS[method])
+            if method == "kalman":
+                own = _noise_of(array, noise, flat.shape[1])
+                flat = smooth_by_kalman(time, flat, noise=own, max_gap=max_gap)
+            elif method == "exponential":
+                flat = smooth_exponentially(time, flat, window=window, max_gap=max_gap)
+            else:
+                flat = smooth_by_windows(time, flat, window=window, max_gap=max_gap, method=method)
             values = values.copy(data=flat.reshape(values.shape))
             smoothed[name] = (
                 _within_spec(values, _spec_of(name), array)
@@ -202,72 +220,23 @@ def _resting_rows(au: xr.DataArray, method: str | tuple[float, float]) -> xr.Dat
     return part
 
 
-def _smooth_columns(
-    time: np.ndarray, values: np.ndarray, window: float, max_gap: float, method: object
+def _noise_of(
+    array: xr.DataArray, noise: float | xr.DataArray | None, n_columns: int
 ) -> np.ndarray:
-    """Smooth each column of ``values (time, column)`` within its own runs."""
-    # A rounding error must not decide whether the sample at the window's edge counts.
-    reach = window / 2 * (1 + 1e-9)
-    first = np.searchsorted(time, time - reach, side="left")
-    last = np.searchsorted(time, time + reach, side="right")
-    width = int((last - first).max())
-    run = _number_runs(time, values, max_gap)
-    result = np.full_like(values, np.nan)
-    for rows, columns in _blocks(values.shape, width):
-        index = first[rows, None] + np.arange(width)
-        inside = (index < last[rows, None])[..., None]
-        index = index.clip(max=len(time) - 1)
-        part, numbers = values[:, columns], run[:, columns]
-        same = inside & (numbers[index] == numbers[rows][:, None, :]) & np.isfinite(part[index])
-        offset = (time[index] - time[rows][:, None]) / (window / 2)
-        result[rows, columns] = method(np.where(same, part[index], np.nan), offset, part[rows])
-    result[~np.isfinite(values)] = np.nan
-    return result
-
-
-def _number_runs(time: np.ndarray, values: np.ndarray, max_gap: float) -> np.ndarray:
-    """Number of the run that each value belongs to, for each column."""
-    finite = np.isfinite(values)
-    latest = np.maximum.accumulate(np.where(finite, time[:, None], -np.inf), axis=0)
-    before = np.vstack([np.full((1, values.shape[1]), -np.inf), latest[:-1]])
-    starts = finite & (time[:, None] - before > max_gap * (1 + 1e-9))
-    return np.cumsum(starts, axis=0)
-
-
-def _blocks(shape: tuple[int, int], width: int) -> Iterator[tuple[slice, slice]]:
-    """Cut rows and columns so that no window array is large."""
-    n_rows, n_columns = shape
-    columns = min(n_columns, max(_BLOCK // width, 1))
-    rows = max(_BLOCK // (width * columns), 1)
-    for column in range(0, n_columns, columns):
-        for row in range(0, n_rows, rows):
-            yield slice(row, min(row + rows, n_rows)), slice(column, column + columns)
-
-
-def _median(windows: np.ndarray, offset: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Median of ``windows (row, sample, column)`` over the samples that are not NaN."""
-    ordered = np.sort(windows, axis=1)  # NaN goes to the end
-    count = np.isfinite(windows).sum(axis=1, keepdims=True)
-    middle = np.concatenate([(count - 1) // 2, count // 2], axis=1).clip(min=0)
-    return np.take_along_axis(ordered, middle, axis=1).mean(axis=1)
-
-
-def _fit_parabola(windows: np.ndarray, offset: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Value at offset 0 of the parabola through ``windows (row, sample, column)``."""
-    present = np.isfinite(windows)
-    filled = np.where(present, windows, 0)
-    powers = offset[..., None] ** np.arange(5)
-    moments = np.einsum("rsp,rsc->rcp", powers, present)
-    right = np.einsum("rsp,rsc->rcp", powers[..., :3], filled)
-    enough = moments[..., 0] > 3.5  # through three samples the parabola is exact anyway
-    order = np.arange(3)
-    left = np.where(
-        enough[..., None, None], moments[..., order[:, None] + order[None, :]], np.eye(3)
-    )
-    return np.where(enough, np.linalg.solve(left, right[..., None])[..., 0, 0], own)
-
-
-_METHODS = {"median": _median, "savgol": _fit_parabola}
+    """Standard deviation of each column of `array`; NaN where it is not known."""
+    if noise is None:
+        noise = next(
+            (coord for name, coord in array.coords.items() if name == "noise"), float("nan")
+        )
+    if isinstance(noise, xr.DataArray):
+        if not set(noise.dims) <= set(array.dims) - {"time"}:
+            return np.full(n_columns, np.nan)
+        like = array.transpose("time", ...).isel(time=0, drop=True)
+        labels = {dim: like[dim] for dim in noise.dims if dim in noise.indexes}
+        noise = noise.reset_coords(drop=True).reindex(labels).broadcast_like(like)
+        noise = noise.transpose(*like.dims)
+        return noise.values.astype(np.float64).ravel()
+    return np.full(n_columns, float(noise))
 
 
 def _spec_of(name: str) -> Variable | None:

@@ -1,131 +1,55 @@
-"""Modalities brought onto one time, and fused."""
+"""Estimates of several modalities, fused into one."""
 
 from __future__ import annotations
 
-import math
-import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.special
 import xarray as xr
 
-from emokit.schema import build_dataset, extend_history, validate, validate_time
+from .alignment import align_time, read_time
+from .schema import build_dataset, extend_history, validate
 
-_ALIGN_METHODS = ("linear", "nearest", "mean")
-_FUSE_METHODS = ("late",)
+if TYPE_CHECKING:
+    from .fusion_model import FusionModel
+
+_FUSE_METHODS = ("early", "intermediate", "late", "attention", "ensemble")
+_POOLS = ("linear", "log")
 _DISTRIBUTION = "emotion_probability"
 _ESTIMATES = (_DISTRIBUTION, "valence", "arousal")
 
 #: What says how good the signal of a modality is at each time.
 _QUALITY = ("face_quality", "speech")
 
-#: Seconds within which a sample lies half way between two output times.
-_TIE = 1e-6
-
 #: Least weight of a modality that is there: alone, even a poor one counts fully.
 _LEAST = 1e-3
 
 
-def align_time(
-    ds: xr.Dataset,
-    time: np.ndarray | xr.Dataset,
-    *,
-    method: str = "linear",
-    max_gap: float = 0.5,
-) -> xr.Dataset:
-    """Put a Dataset on another time, without inventing values.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        From any stage; sampling may be irregular.
-    time : array_like of float, or xarray.Dataset
-        Seconds, strictly increasing; a Dataset lends its time.
-    method : {"linear", "nearest", "mean"}
-        "linear" draws a line between the values before and after. "nearest" takes the
-        nearer of them, the earlier of two equally near. "mean" averages the samples
-        that are nearer to an output time than to any other (bins that meet half way
-        between output times, where a sample counts half in each; for a single output
-        time, half of `max_gap` to each side),
-        for going from many samples to fewer; an output time to
-        which no sample is nearest gets the linear value.
-    max_gap : float
-        Seconds. Between two values further apart than this, be it through missing rows
-        or through NaN between them, the output is NaN.
-
-    Returns
-    -------
-    xarray.Dataset
-        As `ds` on the new time; variables without a time are kept. Outside the span of
-        `ds` the output is NaN: nothing is extrapolated, but for "nearest", which
-        reaches half a sample beyond the ends. Integers and booleans (flags) always take
-        the nearest sample; where some output time has none, they become float with NaN.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `ds` or `time` has no usable time, an option is unknown or not positive, or
-        a variable along time does not hold numbers.
-
-    Warns
-    -----
-    UserWarning
-        If samples usually lie further apart than `max_gap`, so that nothing is bridged.
-
-    Examples
-    --------
-    >>> import numpy as np, emokit as ek
-    >>> ds = ek.schema.build_dataset(
-    ...     "voice", {"f0": np.array([100.0, 200.0, np.nan, np.nan, 200.0])},
-    ...     {"time": np.array([0, 0.2, 0.4, 0.6, 1.0])}, history="[]")
-    >>> print(ek.align_time(ds, [-0.1, 0.05, 0.1, 0.2, 0.5, 1.0]).f0.values)
-    [ nan 125. 150. 200.  nan 200.]
-    """
-    validate_time(ds, argument="ds")
-    if method not in _ALIGN_METHODS:
-        raise ValueError(f"method must be one of {', '.join(_ALIGN_METHODS)}; got {method!r}")
-    if not max_gap > 0:
-        raise ValueError(f"max_gap must be a positive number of seconds; got {max_gap!r}")
-    wanted, attrs = _read_time(time), ds["time"].attrs
-    own = ds["time"].values
-    if own.size > 1 and np.median(np.diff(own)) > max_gap:
-        warnings.warn(
-            f"samples lie {np.median(np.diff(own)):.3g} s apart, further than max_gap="
-            f"{max_gap:g} s, so nothing between them is filled; give a larger max_gap",
-            stacklevel=2,
-        )
-
-    moved = {}
-    for name, array in ds.variables.items():
-        if name != "time" and "time" in array.dims:
-            if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool):
-                raise TypeError(
-                    f"variable {name!r} holds {array.dtype}; "
-                    "only numbers can be put on another time"
-                )
-            moved[name] = _move(array, own, wanted, method, max_gap)
-    variables = {n: moved.get(n, v) for n, v in ds.variables.items() if n != "time"}
-    aligned = xr.Dataset(
-        {n: v for n, v in variables.items() if n in ds.data_vars},
-        coords={n: v for n, v in variables.items() if n in ds.coords}
-        | {"time": ("time", wanted, attrs)},
-        attrs=ds.attrs,
-    )
-    history = extend_history("align_time", ds, method=method, parameters={"max_gap": max_gap})
-    return aligned.assign_attrs(history=history)
+#: What a logarithm takes for a probability of 0.
+_LEAST_PROBABILITY = 1e-6
 
 
 def fuse(
     modalities: Mapping[str, xr.Dataset],
     *,
     method: str = "late",
+    model: FusionModel | None = None,
+    pool: str = "linear",
+    calibration: Mapping[str, Callable] | None = None,
     time: np.ndarray | xr.Dataset | None = None,
     face: str | None = None,
 ) -> xr.Dataset:
     """Fuse the estimates of several modalities into one.
 
-    Late fusion: at each time, the mean over the modalities that have an estimate there,
+    "early", "intermediate" and "attention" are learned, as can be "ensemble": they need a
+    fitted :class:`FusionModel`, which says what they do. The others need nothing.
+
+    "ensemble" is for several models' probabilities of the same thing: their mean, or with
+    ``pool="log"`` their normalised geometric mean, all of equal weight.
+
+    "late": at each time, the mean over the modalities that have an estimate there,
     weighted by quality × confidence.
 
     - *Quality* is the modality's ``face_quality`` or ``speech`` where it carries one
@@ -141,8 +65,15 @@ def fuse(
     modalities : mapping of str to xarray.Dataset
         By name, each with at least one of ``emotion_probability``, ``valence`` and ``arousal``,
         along ``time`` or ``time, face``.
-    method : {"late"}
+    method : {"late", "early", "intermediate", "attention", "ensemble"}
         How to fuse.
+    model : FusionModel, optional
+        Fitted for `method`. Features are what it was fitted on, not estimates alone.
+    pool : {"linear", "log"}
+        Of an "ensemble" without a model. By logarithms one model can veto an emotion.
+    calibration : mapping of str to callable, optional
+        By modality, what makes its probabilities honest (:func:`fit_calibration`), before
+        they are weighed: a modality that knows nothing then hardly counts.
     time : array_like of float or xarray.Dataset, optional
         Seconds of the output; by default the time of the first modality. Modalities
         are brought there by :func:`align_time`: by "mean" where they are sampled at
@@ -190,10 +121,26 @@ def fuse(
             "modalities must map at least one name to a Dataset, as in "
             f"{{'face': emotion, 'voice': affect}}; got {type(modalities).__name__}"
         )
+    if model is not None:
+        return model.apply(modalities, method=method, time=time, face=face)
+    if method in ("early", "intermediate", "attention"):
+        raise ValueError(
+            f"method {method!r} is learned: give model=FusionModel(method={method!r}).fit(...)"
+        )
+    if pool not in _POOLS:
+        raise ValueError(f"pool must be one of {', '.join(_POOLS)}; got {pool!r}")
     single = {name: _one_face(ds, name, face) for name, ds in modalities.items()}
-    wanted = _read_time(next(iter(single.values())) if time is None else time)
+    for name, calibrate in (calibration or {}).items():
+        if name not in single or _DISTRIBUTION not in single[name]:
+            raise ValueError(f"calibration names {name!r}, which has no {_DISTRIBUTION}")
+        single[name] = single[name].assign(
+            {_DISTRIBUTION: calibrate(single[name][_DISTRIBUTION]).astype(np.float32)}
+        )
+    wanted = read_time(next(iter(single.values())) if time is None else time)
     aligned = {name: _align(ds, wanted) for name, ds in single.items()}
     quality = np.stack([_quality(ds) for ds in aligned.values()], axis=1)
+    if method == "ensemble":
+        quality = np.where(np.isfinite(quality), 1.0, np.nan)
 
     labels = _union_of_emotions(aligned)
     variables, anywhere = {}, np.zeros(quality.shape, dtype=bool)
@@ -204,11 +151,16 @@ def fuse(
         values = np.stack([_values(ds, name, labels, wanted) for ds in aligned.values()], axis=1)
         present = np.isfinite(values).all(axis=2) & np.isfinite(quality)
         anywhere |= present
-        confidence = _sharpness(values) if name == _DISTRIBUTION else 1
+        certain = name == _DISTRIBUTION and method == "late"
+        confidence = _sharpness(values) if certain else 1
         share = _shares(quality * confidence, present)
+        by_log = name == _DISTRIBUTION and method == "ensemble" and pool == "log"
+        numbers = np.log(values.clip(_LEAST_PROBABILITY)) if by_log else values
         mean = np.einsum(
-            "tm,tmv->tv", np.nan_to_num(share), np.where(present[..., None], values, 0)
+            "tm,tmv->tv", np.nan_to_num(share), np.where(present[..., None], numbers, 0)
         )
+        if by_log:
+            mean = scipy.special.softmax(mean, axis=1)
         mean[~present.any(axis=1)] = np.nan
         variables[name] = mean if name == _DISTRIBUTION else mean[:, 0]
     variables["weight"] = _shares(quality, anywhere)
@@ -217,111 +169,15 @@ def fuse(
         "fuse",
         *modalities.values(),
         method=method,
-        parameters={"modalities": list(modalities), "face": face},
+        parameters={
+            "modalities": list(modalities),
+            "face": face,
+            "pool": pool if method == "ensemble" else None,
+            "calibrated": sorted(calibration or ()),
+        },
     )
     coords = {"time": wanted, "emotion": labels, "modality": list(modalities)}
     return build_dataset("fused", variables, coords, history=history)
-
-
-def _read_time(time: np.ndarray | xr.Dataset) -> np.ndarray:
-    if isinstance(time, xr.Dataset):
-        return validate_time(time, argument="time")["time"].values
-    try:
-        seconds = np.asarray(time, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"time must be seconds as numbers, or a Dataset; got {type(time).__name__}"
-        ) from error
-    if seconds.ndim != 1 or not seconds.size:
-        raise ValueError(f"time must be a list of seconds; got shape {seconds.shape}")
-    if not np.isfinite(seconds).all() or (np.diff(seconds) <= 0).any():
-        raise ValueError("time must be finite and increase strictly")
-    return seconds
-
-
-def _move(
-    array: xr.Variable, own: np.ndarray, wanted: np.ndarray, method: str, max_gap: float
-) -> xr.Variable:
-    """One variable on another time."""
-    real = np.issubdtype(array.dtype, np.floating)
-    values = array.transpose("time", ...)
-    flat = values.values.reshape(len(own), math.prod(values.shape[1:]))
-    moved = _resample(
-        own, flat.astype(np.float64), wanted, method if real else "nearest", max_gap
-    ).reshape(len(wanted), *values.shape[1:])
-    if real or np.isfinite(moved).all():
-        moved = moved.astype(array.dtype)
-    return xr.Variable(values.dims, moved, array.attrs).transpose(*array.dims)
-
-
-def _resample(
-    own: np.ndarray, values: np.ndarray, wanted: np.ndarray, method: str, max_gap: float
-) -> np.ndarray:
-    """Columns of ``values (time, column)`` at the times `wanted`."""
-    if not len(own):
-        return np.full((len(wanted), values.shape[1]), np.nan)
-    at = wanted
-    if method == "nearest" and len(own) > 1:
-        slack = np.median(np.diff(own)) / 2 * (1 + 1e-9)
-        clipped = wanted.clip(own[0], own[-1])
-        at = np.where(np.abs(clipped - wanted) <= slack, clipped, wanted)
-
-    before, after = _neighbours(own, values, at)
-    known = (before >= 0) & (after < len(own))
-    before, after = before.clip(min=0), after.clip(max=len(own) - 1)
-    gap = own[after] - own[before]
-    known &= gap <= max_gap * (1 + 1e-9)
-    past = at[:, None] - own[before]
-    share = past / np.where(gap > 0, gap, 1)
-    if method == "nearest":
-        share = (share > 0.5).astype(np.float64)
-    earlier = np.take_along_axis(values, before, axis=0)
-    later = np.take_along_axis(values, after, axis=0)
-    result = np.where(share > 0, earlier + share * (later - earlier), earlier)
-    if method == "mean":
-        mean = _bin_means(own, values, wanted, max_gap)
-        result = np.where(np.isfinite(mean), mean, result)
-    return np.where(known, result, np.nan)
-
-
-def _neighbours(
-    own: np.ndarray, values: np.ndarray, at: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Index of the last finite value at or before, and of the first at or after.
-
-    -1 and ``len(own)`` where there is none.
-    """
-    n = len(own)
-    rows = np.arange(n)[:, None]
-    finite = np.isfinite(values)
-    latest = np.maximum.accumulate(np.where(finite, rows, -1), axis=0)
-    soonest = np.minimum.accumulate(np.where(finite, rows, n)[::-1], axis=0)[::-1]
-    none = np.full((1, values.shape[1]), -1)
-    before = np.vstack([none, latest])[np.searchsorted(own, at, side="right")]
-    after = np.vstack([soonest, none + n + 1])[np.searchsorted(own, at, side="left")]
-    return before, after
-
-
-def _bin_means(
-    own: np.ndarray, values: np.ndarray, wanted: np.ndarray, max_gap: float
-) -> np.ndarray:
-    """Mean of the finite values nearest to each wanted time; NaN where there are none."""
-    if len(wanted) > 1:
-        # The outer bins reach as far outwards as inwards.
-        middles = (wanted[1:] + wanted[:-1]) / 2
-        edges = np.r_[2 * wanted[0] - middles[0], middles, 2 * wanted[-1] - middles[-1]]
-    else:
-        edges = wanted[0] + np.array([-max_gap, max_gap]) / 2
-    finite = np.isfinite(values)
-    nothing = np.zeros((1, values.shape[1]))
-    total = np.vstack([nothing, np.where(finite, values, 0).cumsum(axis=0)])
-    count = np.vstack([nothing, finite.cumsum(axis=0)])
-    # A sample half way between two output times counts half in each: were it to fall to
-    # one side, rounding would choose the side, or all means would lean the same way.
-    until, through = np.searchsorted(own, edges - _TIE), np.searchsorted(own, edges + _TIE)
-    total = np.diff((total[until] + total[through]) / 2, axis=0)
-    count = np.diff((count[until] + count[through]) / 2, axis=0)
-    return np.where(count > 0, total / np.where(count > 0, count, 1), np.nan)
 
 
 def _one_face(ds: xr.Dataset, name: str, face: str | None) -> xr.Dataset:

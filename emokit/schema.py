@@ -72,7 +72,8 @@ class Variable:
     """What one variable of a Dataset holds.
 
     ``low`` and ``high`` bound the values that are not NaN. ``sums_to_one`` names
-    the dimension over which the values are a probability distribution.
+    the dimension over which the values are a probability distribution. ``text`` marks
+    variables that hold words, which are never absent but may be empty.
     """
 
     dims: tuple[str, ...]
@@ -81,6 +82,7 @@ class Variable:
     low: float = -np.inf
     high: float = np.inf
     sums_to_one: str | None = None
+    text: bool = False
 
 
 _PIXELS = "pixels of the upright frame"
@@ -143,6 +145,13 @@ FACE = {
     ),
     "valence": Variable(_TF, "1", "displayed valence, unpleasant to pleasant", -1, 1),
     "arousal": Variable(_TF, "1", "displayed arousal, calm to excited", -1, 1),
+    "dominance": Variable(_TF, "1", "displayed dominance, submissive to dominant", -1, 1),
+    "clip_probability": Variable(
+        ("face", "emotion"), "1", "the same of the whole clip", 0, 1, "emotion"
+    ),
+    "clip_valence": Variable(("face",), "1", "displayed valence of the whole clip", -1, 1),
+    "clip_arousal": Variable(("face",), "1", "displayed arousal of the whole clip", -1, 1),
+    "clip_dominance": Variable(("face",), "1", "displayed dominance of the whole clip", -1, 1),
 }
 
 VOICE = {
@@ -163,6 +172,13 @@ FUSED = {
     ),
     "valence": Variable(("time",), "1", "displayed valence, unpleasant to pleasant", -1, 1),
     "arousal": Variable(("time",), "1", "displayed arousal, calm to excited", -1, 1),
+    "dominance": Variable(("time",), "1", "displayed dominance, submissive to dominant", -1, 1),
+    "clip_probability": Variable(
+        ("emotion",), "1", "probability of the emotion, of the whole clip", 0, 1, "emotion"
+    ),
+    "clip_valence": Variable((), "1", "displayed valence of the whole clip", -1, 1),
+    "clip_arousal": Variable((), "1", "displayed arousal of the whole clip", -1, 1),
+    "clip_dominance": Variable((), "1", "displayed dominance of the whole clip", -1, 1),
     "weight": Variable(
         ("time", "modality"),
         "1",
@@ -173,9 +189,73 @@ FUSED = {
     ),
 }
 
+
+def _text(dim: str, doc: str) -> Variable:
+    return Variable((dim,), "text", doc, text=True)
+
+
+#: What people said of a clip: spans (dim ``annotation``), traces, and the log of edits.
+ANNOTATIONS = {
+    "onset": Variable(("annotation",), "s", "start of the span: time of its first frame"),
+    "offset": Variable(("annotation",), "s", "end of the span: where the next thing begins"),
+    "tier": _text("annotation", "tier that the span lies in"),
+    "label": _text("annotation", "what the annotator saw"),
+    "intensity": _text("annotation", "FACS intensity, A (trace) to E (maximum); empty: not coded"),
+    "comment": _text("annotation", "the annotator's own words"),
+    "face": _text("annotation", "track that was chosen when the span was laid"),
+    "annotator": _text("annotation", "who changed the span last"),
+    "created": _text("annotation", "when the span was laid, UTC"),
+    "modified": _text("annotation", "when it was changed last, UTC"),
+    "blind": Variable(
+        ("annotation",), "1", "whether the model's estimates were hidden at the last change", 0, 1
+    ),
+    "trace_value": Variable(("time", "trace"), "1", "value that the annotator traced"),
+    "input_lag": Variable(
+        ("trace",), "s", "from a movement of the hand to its value, median; the machine's part", 0
+    ),
+    "edit_when": _text("edit", "when it was done, UTC"),
+    "edit_annotator": _text("edit", "who did it"),
+    "edit_action": _text("edit", "what was done"),
+    "edit_target": _text("edit", "number of the span, or name of the trace"),
+}
+
+_EVENT = ("event",)
+
+EVENTS = {
+    "onset": Variable(_EVENT, "s", "when it begins to show"),
+    "apex": Variable(_EVENT, "s", "when it is strongest"),
+    "offset": Variable(_EVENT, "s", "when it has gone again"),
+    "duration": Variable(_EVENT, "s", "from onset to offset", 0),
+    "amplitude": Variable(_EVENT, "1", "how far it rises above what was there before", 0),
+    "intensity": Variable(_EVENT, "1", "the value at the apex", 0),
+    "velocity": Variable(_EVENT, "1/s", "rise from onset to apex, by their distance in time", 0),
+    "score": Variable(_EVENT, "1", "how much a moment asks for a person's look", 0, 1),
+    "complete": Variable(_EVENT, "1", "whether both onset and offset were seen", 0, 1),
+    "micro": Variable(_EVENT, "1", "lasts 1/6 to 1/2 s; NaN where that could not be told", 0, 1),
+    "face": Variable(_EVENT, "", "track of the face", text=True),
+    "label": Variable(_EVENT, "", "action unit, emotion or kind of moment", text=True),
+    "kind": Variable(_EVENT, "", "what the label is of", text=True),
+    "evidence": Variable(_EVENT, "", "the measurements that made it, in words", text=True),
+}
+
+GROUP = {
+    "n_faces": Variable(("time",), "1", "how many faces can be read", 0),
+    "smiling_share": Variable(("time",), "1", "share of those faces that smile", 0, 1),
+    "synchrony": Variable(
+        ("time",), "1", "mean correlation of the faces' movements, over pairs", -1, 1
+    ),
+}
+
 # A variable may not bear the name of one of its own dimensions: xarray could not hold
 # the dimension's labels then. Hence emotion_probability, landmark_position, coefficient.
-GROUPS: dict[str, dict[str, Variable]] = {"face": FACE, "voice": VOICE, "fused": FUSED}
+GROUPS: dict[str, dict[str, Variable]] = {
+    "face": FACE,
+    "voice": VOICE,
+    "fused": FUSED,
+    "annotations": ANNOTATIONS,
+    "events": EVENTS,
+    "group": GROUP,
+}
 
 #: Labels that a coordinate must carry, in this order, where its dimension is used.
 LABELS = {
@@ -205,7 +285,7 @@ def build_dataset(
         One of ``GROUPS``.
     variables : mapping
         Array of each variable, in the order of its spec's dims. Kept in single
-        precision: no estimate has more than seven digits. Time stays in double.
+        precision: no estimate has more than seven digits. Seconds stay in double.
     coords : mapping
         Coordinate of each dimension whose labels are not fixed by ``LABELS``.
     history : str
@@ -218,7 +298,8 @@ def build_dataset(
         {
             name: (
                 specs[name].dims,
-                _single_precision(values),
+                # Seconds keep the precision of the timestamps they are compared with.
+                np.asarray(values) if specs[name].units == "s" else _single_precision(values),
                 {"units": specs[name].units, "long_name": specs[name].doc},
             )
             for name, values in variables.items()
@@ -226,6 +307,8 @@ def build_dataset(
         coords={dim: values for dim, values in known.items() if dim in used or dim == "time"},
         attrs={"history": history},
     )
+    if "time" not in ds.coords:
+        return ds
     ds["time"].attrs = {"units": "s", "long_name": "time from the start of the video"}
     for name, meanings in (
         ("face_status", FACE_STATUS),
@@ -321,7 +404,8 @@ def _check(
             f"{argument} must be an xarray Dataset, as emokit's stages return; "
             f"got {type(ds).__name__}"
         )
-    problems = _time_problems(ds)
+    timeless = specs and not any("time" in spec.dims for spec in specs.values())
+    problems = [] if timeless else _time_problems(ds)
     problems += [f"variable {name!r} is missing" for name in requires if name not in ds]
     for name, spec in specs.items():
         if name in ds:
@@ -351,6 +435,11 @@ def _variable_problems(ds: xr.Dataset, name: str, spec: Variable) -> list[str]:
     array = ds[name]
     if array.dims != spec.dims:
         return [f"variable {name!r} has dims {array.dims}; expected {spec.dims}"]
+    if spec.text:
+        words = array.dtype.kind in "UO" and all(
+            isinstance(word, str) for word in array.values.flat
+        )
+        return [] if words else [f"variable {name!r} must hold text; it holds {array.dtype}"]
     if not np.issubdtype(array.dtype, np.number):
         return [f"variable {name!r} must hold numbers; it holds {array.dtype}"]
     values = array.values

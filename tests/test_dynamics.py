@@ -5,6 +5,9 @@ import scipy.signal
 import xarray as xr
 
 import emokit as ek
+from emokit import smoothing
+
+METHODS = ["median", "savgol", "exponential", "kalman"]
 
 
 def dataset(time, **variables):
@@ -28,7 +31,7 @@ def uneven(n, seed=0):
     return np.cumsum(np.random.default_rng(seed).uniform(0.01, 0.08, n))
 
 
-@pytest.mark.parametrize("method", ["median", "savgol"])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("time", [even(100), uneven(100)], ids=["even", "uneven"])
 def test_constant_stays(method, time):
     np.testing.assert_allclose(valence(time, np.full(100, 0.3), method=method), 0.3, atol=1e-6)
@@ -80,14 +83,14 @@ def test_window_is_in_seconds_on_uneven_time():
     np.testing.assert_array_equal(np.flatnonzero(found), [15])
 
 
-@pytest.mark.parametrize("method", ["median", "savgol"])
+@pytest.mark.parametrize("method", METHODS)
 def test_nan_stays_and_a_long_run_is_not_crossed(method):
     values = np.r_[np.zeros(20), np.full(8, np.nan), np.full(20, 0.8)]
     found = valence(even(48), values, window=2.0, method=method)
     np.testing.assert_allclose(found, values, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", ["median", "savgol"])
+@pytest.mark.parametrize("method", METHODS)
 def test_a_hole_in_time_is_not_crossed(method):
     time = np.r_[even(20), 5 + even(20)] if method == "median" else np.r_[even(20), 1.1 + even(20)]
     values = np.r_[np.zeros(20), np.full(20, 0.8)]
@@ -123,7 +126,7 @@ def test_faces_have_gaps_of_their_own():
     np.testing.assert_array_equal(found.sel(face="face_1"), ds.valence.sel(face="face_1"))
 
 
-@pytest.mark.parametrize("method", ["median", "savgol"])
+@pytest.mark.parametrize("method", METHODS)
 def test_distributions_stay_distributions(method):
     raw = np.random.default_rng(0).dirichlet(np.full(7, 0.3), 300)
     raw[100:120] = np.nan
@@ -204,10 +207,14 @@ def test_sparse_sampling_warns_and_changes_nothing():
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"method": "mean"}, "method must be one of median, savgol; got 'mean'"),
+        (
+            {"method": "mean"},
+            "method must be one of median, savgol, exponential, kalman; got 'mean'",
+        ),
         ({"window": 0}, "window must"),
         ({"window": float("nan")}, "window must"),
         ({"max_gap": -1}, "max_gap must"),
+        ({"noise": 0, "method": "kalman"}, "noise must be positive"),
     ],
 )
 def test_unusable_options_are_named(options, says):
@@ -220,3 +227,81 @@ def test_unusable_datasets():
         ek.smooth(np.zeros(5))
     with pytest.raises(ValueError, match="increase strictly"):
         ek.smooth(xr.Dataset({"valence": ("time", [0.0, 0.1])}, {"time": [1.0, 1.0]}))
+
+
+# ------------------------------------------------------- exponential, Kalman
+
+
+def test_exponential_is_the_weighted_mean_of_the_past():
+    time, rng = uneven(60), np.random.default_rng(0)
+    values = rng.uniform(-1, 1, 60)
+    found = valence(time, values, method="exponential", window=0.3)
+    for row in (0, 7, 59):
+        weight = np.exp(-(time[row] - time[: row + 1]) / 0.3)
+        assert found[row] == pytest.approx((weight * values[: row + 1]).sum() / weight.sum(), 1e-5)
+
+
+def test_exponential_never_looks_ahead():
+    values = np.random.default_rng(0).uniform(-1, 1, 60)
+    changed = np.where(np.arange(60) < 40, values, 1.0)
+    before, after = (valence(even(60), v, method="exponential") for v in (values, changed))
+    np.testing.assert_array_equal(before[:40], after[:40])
+    assert not np.array_equal(before[40:], after[40:])
+
+
+def test_kalman_is_the_posterior_mean_of_its_model(monkeypatch):
+    """Against the dense solution: a Gaussian process with the model's own covariance."""
+    monkeypatch.setattr(smoothing, "_JERKINESS", np.array([2.0]))
+    time = uneven(40)
+    values = 0.3 * np.sin(3 * time) + np.random.default_rng(0).normal(0, 0.1, 40)
+    values[[0, 11, 12]] = values[0], np.nan, np.nan
+    found = smoothing.smooth_by_kalman(
+        time, values[:, None].copy(), noise=np.array([0.1]), max_gap=0.5
+    )[:, 0]
+    # Value and speed start from the first value with variances 1 and 4; the spread of the
+    # integrated Wiener process is Rasmussen and Williams' (2006), equation 6.28.
+    t, seen = time - time[0], np.isfinite(values)
+    low, high = np.minimum.outer(t, t), np.maximum.outer(t, t)
+    prior = 1 + 4 * np.outer(t, t) + 4.0 * (low**3 / 3 + (high - low) * low**2 / 2)
+    on = prior[np.ix_(seen, seen)] + 0.01 * np.eye(seen.sum())
+    expected = values[0] + prior[:, seen] @ np.linalg.solve(on, values[seen] - values[0])
+    np.testing.assert_allclose(found[seen], expected[seen], atol=1e-8)
+    assert np.isnan(found[~seen]).all()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_kalman_takes_away_more_noise_than_the_median_and_keeps_the_peak(known):
+    time = uneven(500)
+    clean = 0.7 * np.exp(-(((time - time.mean()) / 0.8) ** 2))
+    noisy = clean + np.random.default_rng(3).normal(0, 0.06, 500)
+    ours = valence(time, noisy, method="kalman", noise=0.06 if known else None)
+    median = valence(time, noisy)
+    assert np.sqrt(np.mean((ours - clean) ** 2)) < 0.75 * np.sqrt(np.mean((median - clean) ** 2))
+    assert ours.max() == pytest.approx(0.7, abs=0.05)
+
+
+def test_noise_is_estimated_where_it_is_not_known():
+    time = uneven(3000)
+    noisy = 0.3 * np.sin(time)[:, None] + np.random.default_rng(0).normal(0, [0.02, 0.2], (3000, 2))
+    noisy[::7, 0] = np.nan
+    np.testing.assert_allclose(smoothing.estimate_noise(time, noisy, 0.5), [0.02, 0.2], rtol=0.1)
+
+
+def test_kalman_believes_the_noise_coordinate_of_each_unit():
+    rng = np.random.default_rng(0)
+    au = (0.4 + 0.1 * np.sin(even(200)) + rng.normal(0, 0.05, 200)).astype(np.float32)
+    ds = ek.schema.build_dataset(
+        "face",
+        {"au": np.stack([au, au], axis=1)[:, None]},
+        {"time": even(200), "face": ["face_0"], "action_unit": ["AU01", "AU12"]},
+        history="[]",
+    ).assign_coords(noise=("action_unit", [0.001, 0.2]))
+    found = ek.smooth(ds, method="kalman").au[:, 0]
+    trusted, doubted = (found.sel(action_unit=unit).values for unit in ("AU01", "AU12"))
+    assert np.abs(trusted - au).max() < 0.01
+    assert np.diff(doubted).std() < np.diff(trusted).std() / 10
+    swapped = xr.DataArray(
+        [0.001, 0.2], dims="action_unit", coords={"action_unit": ["AU12", "AU01"]}
+    )
+    given = ek.smooth(ds, method="kalman", noise=swapped).au[:, 0]
+    np.testing.assert_array_equal(given.sel(action_unit="AU01"), doubted)

@@ -418,7 +418,7 @@ def test_inputs_stay_and_history_names_every_source(tmp_path):
 @pytest.mark.parametrize(
     ("modalities", "options", "error", "says"),
     [
-        ({"voice": None}, {"method": "early"}, ValueError, "method must be one of: late"),
+        ({"voice": None}, {"method": "mean"}, ValueError, "method must be one of: early, inter"),
         ({}, {}, TypeError, "modalities must map"),
         ([voice(TIME, arousal=np.zeros(5))], {}, TypeError, "modalities must map"),
         ({"voice": None}, {}, TypeError, r"modalities\['voice'\] must be an xarray Dataset"),
