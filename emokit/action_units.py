@@ -91,7 +91,8 @@ def extract_action_units(
         Units carry coordinates on ``action_unit``: ``trust``, how well each is recovered on
         held-out simulated faces (correlation, 0 to 1), and ``noise``, the standard deviation
         of the error there. Real meshes follow some units less well than simulated ones do,
-        the knitted brow of AU04 above all, so that trust is what a unit gets at best.
+        the knitted brow of AU04 above all, and simulated lids (AU05, AU07, AU43, AU45) are
+        set by hand, so that trust is what a unit gets at best.
 
         With py-feat, ``au`` (the network's probability that the unit is shown),
         ``emotion_probability``, ``valence``, ``arousal``, ``head_pose`` and

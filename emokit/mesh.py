@@ -344,7 +344,9 @@ class ActionUnitModel:
         own = np.zeros(values.shape[1])
         for _ in range(60):
             shown = (values[rows] - own - noise / mean_intensity).clip(0)
-            own = keep @ (values[rows] - shown).mean(0)
+            before, own = own, keep @ (values[rows] - shown).mean(0)
+            if np.abs(own - before).max() < 1e-5:
+                break
         return own
 
 
