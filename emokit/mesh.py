@@ -342,7 +342,7 @@ class ActionUnitModel:
             self._spread + np.eye(len(self._spread)) * noise / seconds, self._spread
         ).T
         own = np.zeros(values.shape[1])
-        for _ in range(60):
+        for _ in range(200):
             shown = (values[rows] - own - noise / mean_intensity).clip(0)
             before, own = own, keep @ (values[rows] - shown).mean(0)
             if np.abs(own - before).max() < 1e-5:
