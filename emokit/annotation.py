@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from .annotation_store import SPAN, AnnotationStore, refuse_overlap, write_atomically
+from .annotation_store import SPAN, TRACE_RATE, AnnotationStore, refuse_overlap, write_atomically
 from .schema import validate
 from .tiers import tier_from_json
 
@@ -105,8 +105,13 @@ def _store_from_dataset(ds: xr.Dataset) -> AnnotationStore:
         blind = bool(span.get("blind", False))
         store.spans[int(number)] = store.checked(span) | kept | {"blind": blind}
     refuse_overlap(store.spans.values())
+    # By their times: a selection of the Dataset begins later than the clip.
+    rows = np.rint(ds["time"].values * TRACE_RATE).astype(int) if "trace_value" in ds else ()
     for name in ds["trace"].values.tolist() if "trace_value" in ds else ():
-        store.traces[name] = ds["trace_value"].sel(trace=name).values.astype(np.float32)
+        whole = store.traces[name]
+        if len(rows) and not 0 <= rows[0] <= rows[-1] < whole.size:
+            raise ValueError(f"annotations hold times outside 0 to {store.duration:.3f} s")
+        whole[rows] = ds["trace_value"].sel(trace=name).values
         lag = float(ds["input_lag"].sel(trace=name)) if "input_lag" in ds else math.nan
         if math.isfinite(lag):
             store.lags[name] = round(lag, 5)

@@ -103,6 +103,8 @@ class AnnotationStore:
             before = changed.pop(number, None)
             if after is not None:
                 created = before["created"] if before else when
+                if action not in ("undo", "redo"):
+                    self._check_label(after, before)
                 span = self.checked(after) | {"annotator": self.annotator, "modified": when}
                 changed[number] = span | {
                     "created": after.get("created") or created,
@@ -142,6 +144,15 @@ class AnnotationStore:
             raise ValueError(f"trace {name!r} has {whole.size} samples; got {start} on")
         if np.isinf(values).any():
             raise ValueError(f"trace {name!r} must be finite or NaN")
+        scale = next(tier for tier in self.tiers if tier.name == name)
+        slack = 1e-3 * (scale.high - scale.low)
+        with np.errstate(invalid="ignore"):
+            outside = (values < scale.low - slack) | (values > scale.high + slack)
+        if outside.any() and not scale.relative:
+            raise ValueError(
+                f"trace {name!r} goes from {scale.low:g} to {scale.high:g}; "
+                f"got {values[outside][0]:g}"
+            )
         # As the file holds them, so that a trace is the same before and after it is read.
         whole[start : start + values.size] = np.round(values.astype(np.float64), 4)
         if lag is not None and math.isfinite(lag) and lag >= 0:
@@ -286,6 +297,8 @@ class AnnotationStore:
             for trace in document["traces"]:
                 values = store.traces[trace["tier"]]
                 for run in trace["runs"]:
+                    if not 0 <= run["start"] <= values.size - len(run["values"]):
+                        raise ValueError(f"a run of trace {trace['tier']!r} leaves the clip")
                     values[run["start"] : run["start"] + len(run["values"])] = run["values"]
                 if trace["input_lag"] is not None:
                     store.lags[trace["tier"]] = float(trace["input_lag"])
@@ -313,6 +326,17 @@ class AnnotationStore:
 
     def _empty_trace(self) -> np.ndarray:
         return np.full(math.floor(self.duration * TRACE_RATE) + 1, np.nan, dtype=np.float32)
+
+    def _check_label(self, span: Mapping, before: Mapping | None) -> None:
+        """Refuse a new label that is not of the vocabulary; an old one may outlive it."""
+        tier = next((t for t in self.tiers if t.name == span["tier"]), None)
+        label = span.get("label", "")
+        known = isinstance(tier, Tier) and (not label or label in tier.labels)
+        if isinstance(tier, Tier) and not known and (before or {}).get("label") != label:
+            raise ValueError(
+                f"label must be one of {', '.join(tier.labels)} in tier {tier.name!r}; "
+                f"got {label!r}"
+            )
 
     def checked(self, span: Mapping) -> dict:
         """A span with what a span has, or what is wrong with it."""

@@ -811,3 +811,21 @@ def test_javascript():
     files = map(str, (Path(__file__).parent / "js").glob("*.test.mjs"))
     run = subprocess.run([node, "--test", *files], check=False, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_weak_units_weights_and_the_reason_of_low_quality_are_sent(show, sample):
+    player = show(sample)
+    panels = {panel["title"]: panel for panel in player._layout["panels"]}
+    trust = sample["face"]["trust"].to_series()
+    units = panels["Action units"]["series"]
+    assert [one["label"] for one in units if one["weak"]] == list(trust[trust < 0.8].index)
+    assert all(f"trust {trust[one['label']]:.2f}" in one["hint"] for one in units)
+    assert [one["label"] for one in panels["Weight of each modality"]["series"]] == [
+        "weight of face",
+        "weight of voice",
+    ]
+    np.testing.assert_array_equal(
+        read_array(player, "face.quality_reason"), sample["face"]["quality_reason"].values
+    )
+    words = player._layout["quality_reasons"]
+    assert words[ek.schema.QUALITY_REASON.index("cut_off")] == "cut off"

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from emokit.clip import Clip, ClipError, open_clip
-from emokit.schema import GROUPS, validate
+from emokit.schema import GROUPS, QUALITY_REASON, validate
 
 from .evidence import EVIDENCE
 from .panels import build_panels, status_reasons
@@ -83,6 +83,7 @@ def assemble(
         "panels": panels,
         "reasons": status_reasons(groups),
         "low_quality": _LOW_QUALITY,
+        "quality_reasons": ["", *(name.replace("_", " ") for name in QUALITY_REASON[1:])],
         "hears": any(panel["group"] == "events" for panel in panels),
         "explains": explain is not None,
         "mesh": "face" in groups and "landmark_position" in groups["face"],

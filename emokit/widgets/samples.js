@@ -429,7 +429,11 @@ export class Data {
     if (code) return this.layout.reasons[group]?.[code] ?? "no value";
     if (group !== "face" || !this.arrays["face.face_quality"]) return "";
     const quality = this.column({ array: "face.face_quality" })[i];
-    return quality < this.layout.low_quality ? `low face quality (${quality.toFixed(2)})` : "";
+    if (!(quality < this.layout.low_quality)) return "";
+    const why = this.arrays["face.quality_reason"]
+      ? this.layout.quality_reasons[this.column({ array: "face.quality_reason" })[i]]
+      : "";
+    return `low face quality (${quality.toFixed(2)}${why ? `: ${why}` : ""})`;
   }
 
   /** Stretches of a panel that hold nothing to draw, or little to rely on. */

@@ -702,8 +702,11 @@ export class Timelines {
       c.textAlign = "right";
       c.fillStyle = theme.dim;
       panel.series.forEach((series, row) => {
+        // A unit that is read unreliably steps back; the hover text gives the figure.
+        c.globalAlpha = series.weak ? 0.5 : 1;
         c.fillText(series.label, LEFT - 8, top + row * ROW + ROW / 2);
       });
+      c.globalAlpha = 1;
       return;
     }
     panel.axes.slice(0, 2).forEach((axis, side) => {
