@@ -81,6 +81,40 @@ def test_labels_that_are_missing_are_left_out():
     assert np.isnan(metrics.accuracy([""], ["a"]))
 
 
+def test_labels_that_are_numbers_compare_as_numbers():
+    assert metrics.accuracy(np.array([1, 2, 1]), np.array([1.0, 2.0, np.nan])) == 1
+    assert metrics.accuracy([True, False, True], [1, 0, 1]) == 1
+    assert metrics.accuracy([True, False], ["True", "False"]) == 1
+    assert metrics.macro_f1([1, 0, 1], [1.0, 1.0, 1.0]) == pytest.approx(0.4)
+    table = metrics.confusion([0, 1, 1], [0.0, 1.0, 0.0], labels=[1, 0])
+    assert table.values.tolist() == [[1, 1], [0, 1]]
+    assert metrics.confusion([True], [False])["truth"].values.tolist() == ["False", "True"]
+    said = [[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.5, 0.5]]
+    assert metrics.auc([0.0, 1.0, 1.0, np.nan], said, labels=[0, 1]) == 1
+
+
+def test_rounding_is_not_variance():
+    """A constant has no correlation, however its mean is rounded."""
+    for form in metrics.ICC_FORMS:
+        assert np.isnan(metrics.intraclass_correlation([[0.1, 0.2]] * 7, form=form))
+        assert np.isnan(metrics.intraclass_correlation([[0.7, 0.1]] * 6, form=form))
+    assert np.isnan(metrics.concordance([0.1] * 3, [0.1] * 3))
+    assert np.isnan(metrics.pearson([0.1 + 0.2, 0.3, 0.3], [1, 2, 2]))
+    # What is small is not constant for that.
+    small = np.array(SHROUT_FLEISS) * 1e-9
+    assert metrics.intraclass_correlation(small) == pytest.approx(0.29, abs=0.005)
+    assert metrics.concordance([1e-9, 2e-9, 3e-9], [1e-9, 2e-9, 3e-9]) == pytest.approx(1)
+
+
+def test_nothing_to_compare_is_no_error():
+    assert metrics.confusion([], []).shape == (0, 0)
+    assert metrics.confusion([""], ["a"], labels=["a", "b"]).values.tolist() == [[0, 0], [0, 0]]
+    units = {"action_unit": ["AU01", "AU12"]}
+    truth = xr.DataArray([[1, 1], [0, 1.0]], dims=("time", "action_unit"), coords=units)
+    unread = truth.where(truth["action_unit"] != "AU01")
+    np.testing.assert_array_equal(metrics.unit_f1(truth, unread), [np.nan, 1])
+
+
 def test_recall_is_macro_over_the_classes_of_the_truth():
     truth = ["a"] * 8 + ["b"] * 2
     predicted = ["a"] * 8 + ["b", "c"]
