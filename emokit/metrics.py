@@ -251,6 +251,12 @@ def auc(
     -------
     float
         NaN where fewer than two classes occur.
+
+    Raises
+    ------
+    ValueError
+        If the shapes, or the coordinates of two DataArrays, differ, the classes have no
+        names, or `truth` has a label that is none of them.
     """
     if np.ndim(probability) == 1:
         truth, probability = _numbers(truth, probability)
@@ -322,7 +328,8 @@ def read_probability(
     Raises
     ------
     ValueError
-        If the shapes do not fit, the names are missing, or a true label is not among them.
+        If the shapes or coordinates do not fit, the names are missing, or a true label is not
+        among them.
     """
     truth, probability = align_rows(truth, probability)
     if isinstance(probability, xr.DataArray) and labels is None:

@@ -242,6 +242,48 @@ def test_score_chooses_its_metrics_by_what_it_gets():
     assert numbers["value"].sel(metric="concordance") < 1
 
 
+def test_score_takes_flags_and_numbered_classes():
+    flags, chance = [True, False, True, False] * 2, [0.9, 0.1, 0.8, 0.3] * 2
+    of_true = ek.score(flags, chance, n_resamples=20)["value"]
+    assert of_true.sel(metric=["accuracy", "auc"]).values.tolist() == [1, 1]
+    assert of_true.sel(metric="calibration_error") == pytest.approx(0.175)
+    assert ek.score(flags, [1, 0, 1, 1] * 2, n_resamples=20)["value"][0] == 0.75
+    said = np.stack([1 - np.array(chance), chance], axis=1)
+    for truth in (np.array(flags).astype(int), np.array(flags).astype(float)):
+        numbered = ek.score(truth, said, labels=[0, 1], n_resamples=20)["value"]
+        xr.testing.assert_allclose(numbered, of_true)
+    with pytest.raises(ValueError, match="must be probabilities"):
+        ek.score(flags, np.array(chance) * 10)
+    with pytest.raises(ValueError, match="a column for each class"):
+        ek.score(["joy", "fear"] * 4, chance)
+
+
+def test_score_refuses_what_was_measured_at_other_times():
+    truth = xr.DataArray(np.arange(6.0), dims="time", coords={"time": np.arange(6)})
+    with pytest.raises(ValueError, match="same coordinates"):
+        ek.score(truth, truth.assign_coords(time=truth["time"] + 10))
+    emotions, said = simulate_probabilities(6)
+    emotions = xr.DataArray(emotions, dims="row", coords={"row": np.arange(6)})
+    said = said.assign_coords(row=np.arange(6))
+    turned = ek.score(emotions, said.transpose("emotion", "row"), n_resamples=20)
+    xr.testing.assert_equal(turned, ek.score(emotions, said, n_resamples=20))
+    for function in (ek.score, metrics.auc, calibration.calibration_error):
+        with pytest.raises(ValueError, match="same coordinates"):
+            function(emotions, said.assign_coords(row=np.arange(6) + 1))
+
+
+def test_one_person_has_no_interval():
+    truth = np.arange(12.0)
+    with pytest.warns(UserWarning, match="no interval from one person"):
+        alone = ek.score(truth, truth + 1, subjects=["ann"] * 12)
+    assert alone["value"].notnull().all() and alone[["low", "high"]].isnull().all()
+    with pytest.warns(UserWarning, match="from 3 people says little"):
+        low, high = evaluation.bootstrap(np.mean, truth, subjects=np.arange(12) % 3)
+    assert low < high
+    with pytest.raises(ValueError, match="row 1 has None"):
+        ek.score(truth, truth, subjects=["ann", None, *["bob"] * 10])
+
+
 def test_nobody_is_in_training_and_test_at_once():
     people = np.repeat([f"p{i}" for i in range(12)], 5)
     labels = np.tile(["a", "b", "a", "a", "b"], 12)
@@ -253,6 +295,18 @@ def test_nobody_is_in_training_and_test_at_once():
             assert not set(people[train]) & set(people[test])
     with pytest.raises(ValueError, match="number of people, 12"):
         ek.split_subjects(people, n_folds=13)
+    with pytest.raises(ValueError, match="subjects must name a person"):
+        ek.split_subjects(["ann", None, "bob"], n_folds=2)
+
+
+def test_labels_that_cannot_be_even_over_folds_do_not_stop_the_split():
+    folds = ek.split_subjects(["a", "a", "b", "c"], labels=["x", "y", "x", "y"], n_folds=3)
+    assert sorted(tuple(test.tolist()) for _, test in folds) == [(0, 1), (2,), (3,)]
+    rng = np.random.default_rng(0)
+    for seed in range(40):
+        people = np.append(rng.integers(4, size=9), [0, 1, 2])
+        folds = ek.split_subjects(people, labels=rng.integers(2, size=12), n_folds=3, seed=seed)
+        assert all(len(train) and len(test) for train, test in folds)
 
 
 def spans(*triples):
@@ -278,6 +332,14 @@ def test_events_match_one_to_one_by_overlap_and_label():
     assert strict["n_hits"] == 0 and np.isnan(strict["onset_error"])
     nothing = ek.match_events(truth, spans())
     assert np.isnan(nothing["precision"]) and nothing["recall"] == 0
+
+
+def test_events_of_unknown_time_are_left_out():
+    truth = spans((0, 1, "AU12"), (2, 3, "AU12"), (4, np.nan, "AU12"))
+    found = spans((np.nan, np.nan, ""), (2, 3, "AU12"))
+    scored = ek.match_events(truth, found)
+    assert scored["match"].values.tolist() == [-1, 1]
+    assert (scored["precision"], scored["recall"]) == (1, 0.5)
 
 
 def simulate_audit(n_people=60, seed=0):
