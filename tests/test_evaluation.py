@@ -396,4 +396,47 @@ def test_audit_takes_probabilities_in_a_dataset_and_leaves_unknown_groups_out():
     assert found["n_rows"].values.tolist() == [290, 300]
     assert "calibration_error" in found["metric"]
     # Nothing tells the groups apart.
-    assert (found["gap_low"].sel(metric="accuracy") <= 0.05).item()
+    assert found["gap_low"].sel(metric="accuracy") < 0 < found["gap"].sel(metric="accuracy")
+    as_coordinate = ek.audit(results.set_coords(["site", "subject"]), groups="site", n_resamples=50)
+    xr.testing.assert_identical(as_coordinate, found)
+
+
+def test_the_interval_of_the_gap_allows_for_the_choice_of_groups():
+    """Four groups that do not differ: one audit in twenty may say that the widest gap is real."""
+    rng = np.random.default_rng(0)
+    people = np.repeat(np.arange(60), 10)
+    kind = np.repeat(["w", "x", "y", "z"], [210, 150, 130, 110])
+    alarms = 0
+    for _ in range(100):
+        skill = rng.beta(4, 2, 60)
+        truth = rng.choice(["joy", "fear", "anger"], 600)
+        other = rng.choice(["joy", "fear", "anger"], 600)
+        said = np.where(rng.random(600) < skill[people], truth, other)
+        table = {"truth": truth, "predicted": said, "subject": people}
+        found = ek.audit(table, groups=kind, n_resamples=40).sel(metric="accuracy")
+        assert found["gap_low"] < found["gap"] < found["gap_high"]
+        alarms += found["gap_low"].item() > 0
+    assert alarms <= 10  # of 100; at 5 %, one seed in a hundred would give more
+
+
+def test_audit_judges_the_values_of_a_cross_validation():
+    rng = np.random.default_rng(0)
+    people = np.repeat(np.arange(40), 5)
+    truth = rng.normal(size=200)
+    results = xr.Dataset(
+        {
+            "true_valence": ("row", truth),
+            "valence": ("row", truth + rng.normal(0, np.where(people < 20, 0.1, 2))),
+            "subject": ("row", people),
+        }
+    )
+    groups = np.where(people < 20, "young", "old")
+    found = ek.audit(results, groups=groups, n_resamples=60).sel(metric="concordance")
+    assert (found["highest"], found["gap_low"] > 0) == ("young", True)
+    both = results.assign(true_arousal=("row", truth), arousal=("row", truth))
+    with pytest.raises(ValueError, match="quantity must say which of valence, arousal"):
+        ek.audit(both, groups=groups)
+    arousal = ek.audit(both, groups=groups, quantity="arousal", n_resamples=60)
+    assert arousal["gap"].sel(metric="concordance") == pytest.approx(0)
+    with pytest.raises(ValueError, match="quantity must be one of valence"):
+        ek.audit(results, groups=groups, quantity="joy")
