@@ -8,7 +8,7 @@ import xarray as xr
 from browser import find_video, simulate_face, simulate_result
 
 import emokit as ek
-from emokit.annotation import AnnotationStore
+from emokit.annotation_store import AnnotationStore
 
 CLIP = {"name": "talk.mp4", "sha256": "ab" * 32, "duration": 20.0}
 
@@ -215,7 +215,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("emokit.annotation.os.fsync", fail)
+        patch.setattr("emokit.annotation_store.os.fsync", fail)
         with pytest.raises(OSError, match="disk full"):
             store.save()
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
@@ -310,7 +310,7 @@ def test_a_disk_that_is_full_is_told_and_nothing_is_forgotten(annotate, monkeypa
 
     widget = annotate()
     with monkeypatch.context() as patch:
-        patch.setattr("emokit.annotation.os.fsync", fail)
+        patch.setattr("emokit.annotation_store.os.fsync", fail)
         answer = edit(widget, {"id": 1, "before": None, "after": span(1, 2)})
     assert "could not be written: full" in answer["unsaved"]
     answer = edit(widget, {"id": 2, "before": None, "after": span(3, 4)})

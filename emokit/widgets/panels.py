@@ -63,18 +63,50 @@ def build_panels(groups: Mapping[str, xr.Dataset]) -> tuple[list[dict], dict[str
         *_affect_panels(groups),
         *_voice_panels(groups),
     ]
+    arrays = _add_bands(panels, groups)
     wanted = {series["array"] for panel in panels for series in _series_of(panel)}
-    arrays = {}
     for group, ds in groups.items():
         arrays |= {f"{group}.{name}": ds[name] for name in ds if f"{group}.{name}" in wanted}
         if group == "face" and "face_box" in ds:
             arrays["face.face_box"] = ds["face_box"]
         if group == "face" and "face_quality" in ds:
             arrays["face.face_quality"] = ds["face_quality"]
+        if group == "face" and {"gaze", "face_box"} <= set(ds):
+            arrays["face.gaze"] = ds["gaze"]
+            if "face_point" in ds:
+                arrays["face.eye"] = ds["face_point"].isel(point=slice(0, 2))
         if ds.sizes.get("time"):
             arrays[f"{group}.time"] = ds["time"]
             arrays[f"{group}.status"] = _status(group, ds)
     return panels, arrays
+
+
+def _add_bands(panels: list[dict], groups: Mapping[str, xr.Dataset]) -> dict[str, xr.DataArray]:
+    """Names the uncertainty of lines where the data has one, and returns its arrays.
+
+    A variable ``x`` has one where ``x_low`` and ``x_high`` stand beside it, or where it
+    bears a coordinate ``noise``, its standard deviation, one number a series.
+    """
+    arrays = {}
+    for series in (one for panel in panels if panel["kind"] != "heat" for one in panel["series"]):
+        group, name = series["array"].split(".", 1)
+        ds = groups[group]
+        array, pair = ds[name], [f"{name}_low", f"{name}_high"]
+        if all(end in ds and ds[end].dims == array.dims for end in pair):
+            series["band"] = [f"{group}.{end}" for end in pair]
+            arrays |= {f"{group}.{end}": ds[end] for end in pair}
+        elif "noise" in array.coords and _belongs(array["noise"], array):
+            noise = array["noise"].broadcast_like(array.isel(time=0)).values
+            column = noise[..., series.get("column", 0)] if noise.ndim > 1 else noise
+            # One number a face, where there are faces.
+            series["noise"] = np.nan_to_num(np.atleast_1d(column)).astype(float).tolist()
+    return arrays
+
+
+def _belongs(noise: xr.DataArray, array: xr.DataArray) -> bool:
+    """Whether a coordinate of noise is of this variable, and not of its neighbours."""
+    own = set(array.dims) - {"time", "face"}
+    return bool(noise.dims) and own <= set(noise.dims) <= set(array.dims) - {"time"}
 
 
 def status_reasons(groups: Mapping[str, xr.Dataset]) -> dict[str, list[str]]:
