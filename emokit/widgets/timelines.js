@@ -880,7 +880,9 @@ export class Timelines {
     const all = chosen || !panel.strip ? series : [...series, panel.strip];
     const values = all.map((one) => this.data.value(one, time));
     const reason = this.data.reason(panel.group, time);
-    if (values.every(Number.isNaN) && (reason || panel.group !== "voice")) {
+    // Over the heading of a heat strip there is no series, and nothing is missing.
+    const expected = values.length && panel.group !== "voice";
+    if (values.every(Number.isNaN) && (reason || expected)) {
       if (unit) make("div", "", this.tip, unit);
       make("div", "ek-tip-reason", this.tip, reason || "no value");
       return;
