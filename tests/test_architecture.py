@@ -67,6 +67,7 @@ ALLOWED = {
         "temporal_nets",
         "training",
     },
+    "course": {"schema", "prototypes", "temporal"},
     "widgets": {"schema", "clip"},
 }
 
