@@ -128,18 +128,29 @@ def measure_speed(clip: Clip, rounds: int) -> None:
 
 
 def loop_clip(clip: Clip, minutes: float, target: Path) -> None:
-    """Write the clip's picture over and over, without encoding it again."""
-    with av.open(str(clip.path)) as source, av.open(str(target), "w") as output:
+    """Write the clip to and fro, so that there is no cut and one track for all its length.
+
+    It is encoded once; the copies are not encoded again.
+    """
+    once = target.with_name("once.mp4")
+    frames = [frame for _, frame in clip.frames()]
+    rate = round(len(frames) / clip.duration)
+    with av.open(str(once), "w") as output:
+        stream = output.add_stream("h264", rate=rate, options={"crf": "20"})
+        stream.width, stream.height, stream.pix_fmt = *clip.size, "yuv420p"
+        for frame in [*frames, *reversed(frames)]:
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(frame)))
+        output.mux(stream.encode())
+    with av.open(str(once)) as source, av.open(str(target), "w") as output:
         stream = source.streams.video[0]
         copy = output.add_stream_from_template(stream)
-        length = round(clip.duration / stream.time_base)
         packets = [packet for packet in source.demux(stream) if packet.dts is not None]
-        stamps = [(packet.pts, packet.dts) for packet in packets]
-        for turn in range(round(minutes * 60 / clip.duration)):
-            for packet, (pts, dts) in zip(packets, stamps, strict=True):
-                packet.stream = copy
+        stamps = [(packet.pts, packet.dts, packet.duration) for packet in packets]
+        length = sum(duration for *_, duration in stamps)
+        for turn in range(max(round(minutes * 60 / (length * stream.time_base)), 1)):
+            for packet, (pts, dts, _) in zip(packets, stamps, strict=True):
+                packet.stream, packet.time_base = copy, stream.time_base
                 packet.pts, packet.dts = pts + turn * length, dts + turn * length
-                packet.time_base = stream.time_base
                 output.mux(packet)
 
 
@@ -164,6 +175,16 @@ def measure_memory(clip: Clip, minutes: list[float]) -> None:
     print(f"the longest takes {peaks[-1] - peaks[0]:+.0f} MB against the shortest")
 
 
+def peak_memory() -> float:
+    """Most megabytes that this process ever held."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Not ru_maxrss: on Linux that of the process which started this one counts in it.
+        (line,) = (row for row in status.read_text().splitlines() if row.startswith("VmHWM"))
+        return int(line.split()[1]) / 1e3
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # bytes on macOS
+
+
 def main() -> None:
     """Read the options and measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -176,9 +197,7 @@ def main() -> None:
     clip = ek.open_clip(options.clip) if options.clip else ek.sample_clip()
     if options.peak:
         frames = read_in_one_pass(clip)
-        # Kilobytes on Linux, bytes on macOS.
-        unit = 1e6 if sys.platform == "darwin" else 1e3
-        print(frames, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
+        print(frames, peak_memory())
         return
     print(f"{clip}; {os.cpu_count()} cores, {platform.machine()}, Python {sys.version.split()[0]}")
     if options.memory:

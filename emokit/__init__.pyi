@@ -5,6 +5,8 @@ from . import metrics as metrics
 from . import schema as schema
 from .action_units import extract_action_units as extract_action_units
 from .alignment import align_time as align_time
+from .annotation import load_annotations as load_annotations
+from .annotation import save_annotations as save_annotations
 from .assets import AssetError as AssetError
 from .audit import audit as audit
 from .augment import Augmentation as Augmentation
@@ -36,9 +38,13 @@ from .plot import plot as plot
 from .prosody import estimate_vocal_affect as estimate_vocal_affect
 from .prosody import extract_prosody as extract_prosody
 from .readers import read_action_units as read_action_units
+from .render import render as render
 from .simulate import simulate_faces as simulate_faces
 from .temporal import TemporalModel as TemporalModel
+from .tiers import Tier as Tier
+from .tiers import Trace as Trace
 from .tracks import merge_faces as merge_faces
 from .tracks import split_face as split_face
+from .widgets import annotate as annotate
 from .widgets import link as link
 from .widgets import play as play

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from functools import cached_property
 
@@ -14,6 +15,10 @@ from .clip import Clip, read_ahead
 from .detector import Detections, FaceDetector
 from .rows import FaceRow
 from .tracking import Picture, Track, Tracker, Watch
+
+#: Rows times tracks that a result may hold unasked: with all that is read of a face, these
+#: are about a gigabyte. An hour of one shot is far from it; a film has hundreds of tracks.
+_CELLS = 4_000_000
 
 
 def detect_faces(
@@ -62,11 +67,20 @@ def detect_faces(
     AssetError
         If the detector's file cannot be had.
 
+    Warns
+    -----
+    UserWarning
+        If there are so many tracks in so many frames (a film, with its cuts) that they would
+        not fit into memory, and `max_faces` is not given: the smallest are left out.
+
     Notes
     -----
     Detector: BlazeFace, full range (Bazarevsky et al. 2019), as published with
     MediaPipe. Boxes of one face are blended by score. Tracks are joined by the
-    Hungarian method on overlap, tolerate half a second without the face, and are
+    Hungarian method on distance from where the face's motion takes it, and on size. A face
+    unseen for half a second may be anywhere it could have moved to; one that was away up to
+    three seconds must come back to its place. A hard cut ends every track: who is who in
+    two shots, positions cannot tell; :func:`merge_faces` can. Tracks are
     dropped when seen in one frame only or never clearly (score below 0.75). Faces
     narrower than about 5 % of the picture's
     longer side are missed, as are faces turned away or upside down.
@@ -147,7 +161,18 @@ class FaceSearch:
     @cached_property
     def _tracks(self) -> list[Track]:
         tracks = self._tracker.finish(still=len(self.times) == 1)
-        return tracks[: self._parameters["max_faces"]]
+        most = self._parameters["max_faces"]
+        fitting = max(_CELLS // len(self.times), 1)
+        if most is None and len(tracks) > fitting:
+            most = fitting
+            warnings.warn(
+                f"{self.clip.name} has {len(tracks)} tracks in {len(self.times)} frames, more than "
+                f"a table of both should hold; the {most} that fill most of the picture for "
+                "longest are kept. max_faces says how many you want; with fps there are fewer "
+                "frames",
+                stacklevel=5,
+            )
+        return tracks[:most]
 
     @property
     def order(self) -> list[int]:

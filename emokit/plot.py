@@ -68,12 +68,12 @@ def plot(result: xr.DataTree, *, clip: Clip | None = None, face: str | None = No
         if clip is not None and clip.has_video:
             panels.append((1.1, lambda ax: _draw_pictures(ax, clip, seen, span)))
         panels += [
-            (3.4, lambda ax: _draw_units(ax, seen)),
-            (1.7, lambda ax: _draw_emotions(ax, seen)),
-            (1.3, lambda ax: _draw_affect(ax, seen, voice)),
+            (3.4, lambda ax: draw_units(ax, seen)),
+            (1.7, lambda ax: draw_emotions(ax, seen)),
+            (1.3, lambda ax: draw_affect(ax, seen, voice)),
         ]
     if voice is not None:
-        panels.append((1.5, lambda ax: _draw_voice(ax, voice)))
+        panels.append((1.5, lambda ax: draw_voice(ax, voice)))
     if not panels:
         raise ValueError("result has neither a face nor a voice group: there is nothing to draw")
     times = [g["time"].values for g in (seen, voice) if g is not None]
@@ -156,7 +156,8 @@ def _draw_pictures(ax: Axes, clip: Clip, seen: xr.Dataset, span: tuple[float, fl
     ax.axis("off")
 
 
-def _draw_units(ax: Axes, seen: xr.Dataset) -> None:
+def draw_units(ax: Axes, seen: xr.Dataset) -> None:
+    """Heat map of the action units of one face."""
     units = [str(unit) for unit in seen["action_unit"].values]
     ax.set_facecolor(_ABSENT)
     mesh = ax.pcolormesh(
@@ -181,7 +182,8 @@ def _draw_units(ax: Axes, seen: xr.Dataset) -> None:
     bar.outline.set_visible(False)
 
 
-def _draw_emotions(ax: Axes, seen: xr.Dataset) -> None:
+def draw_emotions(ax: Axes, seen: xr.Dataset) -> None:
+    """Probabilities of the displayed emotions of one face, stacked."""
     probability = seen["emotion_probability"]
     names = [str(name) for name in probability["emotion"].values]
     # Neutral at the bottom, so that what is displayed rises out of it.
@@ -203,7 +205,8 @@ def _draw_emotions(ax: Axes, seen: xr.Dataset) -> None:
     _legend(ax, handles=handles)
 
 
-def _draw_affect(ax: Axes, seen: xr.Dataset, voice: xr.Dataset | None) -> None:
+def draw_affect(ax: Axes, seen: xr.Dataset, voice: xr.Dataset | None) -> None:
+    """Valence and arousal of one face, and arousal of a voice."""
     _shade_absent(ax, seen)
     ax.axhline(0, color=_FAINT, lw=0.6)
     ax.plot(seen["time"], seen["valence"], color="#0072B2", lw=1.1, label="valence, face")
@@ -217,7 +220,8 @@ def _draw_affect(ax: Axes, seen: xr.Dataset, voice: xr.Dataset | None) -> None:
     _legend(ax)
 
 
-def _draw_voice(ax: Axes, voice: xr.Dataset) -> None:
+def draw_voice(ax: Axes, voice: xr.Dataset) -> None:
+    """Pitch and intensity."""
     time = voice["time"].values
     loudness = ax.twinx()
     loudness.spines["top"].set_visible(False)

@@ -72,8 +72,8 @@ class Variable:
     """What one variable of a Dataset holds.
 
     ``low`` and ``high`` bound the values that are not NaN. ``sums_to_one`` names
-    the dimension over which the values are a probability distribution. ``text`` is
-    for strings, which have no bounds.
+    the dimension over which the values are a probability distribution. ``text`` marks
+    variables that hold words, which are never absent but may be empty.
     """
 
     dims: tuple[str, ...]
@@ -133,6 +133,14 @@ FACE = {
     "emotion_probability": Variable(
         (*_TF, "emotion"), "1", "probability of the displayed emotion", 0, 1, "emotion"
     ),
+    "prototype_probability": Variable(
+        (*_TF, "emotion"),
+        "1",
+        "probability of the displayed emotion, by each frame's units alone",
+        0,
+        1,
+        "emotion",
+    ),
     "displayed_emotion": Variable(
         _TF,
         "1",
@@ -189,6 +197,36 @@ FUSED = {
     ),
 }
 
+
+def _text(dim: str, doc: str) -> Variable:
+    return Variable((dim,), "text", doc, text=True)
+
+
+#: What people said of a clip: spans (dim ``annotation``), traces, and the log of edits.
+ANNOTATIONS = {
+    "onset": Variable(("annotation",), "s", "start of the span: time of its first frame"),
+    "offset": Variable(("annotation",), "s", "end of the span: where the next thing begins"),
+    "tier": _text("annotation", "tier that the span lies in"),
+    "label": _text("annotation", "what the annotator saw"),
+    "intensity": _text("annotation", "FACS intensity, A (trace) to E (maximum); empty: not coded"),
+    "comment": _text("annotation", "the annotator's own words"),
+    "face": _text("annotation", "track that was chosen when the span was laid"),
+    "annotator": _text("annotation", "who changed the span last"),
+    "created": _text("annotation", "when the span was laid, UTC"),
+    "modified": _text("annotation", "when it was changed last, UTC"),
+    "blind": Variable(
+        ("annotation",), "1", "whether the model's estimates were hidden at the last change", 0, 1
+    ),
+    "trace_value": Variable(("time", "trace"), "1", "value that the annotator traced"),
+    "input_lag": Variable(
+        ("trace",), "s", "from a movement of the hand to its value, median; the machine's part", 0
+    ),
+    "edit_when": _text("edit", "when it was done, UTC"),
+    "edit_annotator": _text("edit", "who did it"),
+    "edit_action": _text("edit", "what was done"),
+    "edit_target": _text("edit", "number of the span, or name of the trace"),
+}
+
 _EVENT = ("event",)
 
 EVENTS = {
@@ -222,6 +260,7 @@ GROUPS: dict[str, dict[str, Variable]] = {
     "face": FACE,
     "voice": VOICE,
     "fused": FUSED,
+    "annotations": ANNOTATIONS,
     "events": EVENTS,
     "group": GROUP,
 }
@@ -254,7 +293,7 @@ def build_dataset(
         One of ``GROUPS``.
     variables : mapping
         Array of each variable, in the order of its spec's dims. Kept in single
-        precision: no estimate has more than seven digits. Time stays in double.
+        precision: no estimate has more than seven digits. Seconds stay in double.
     coords : mapping
         Coordinate of each dimension whose labels are not fixed by ``LABELS``.
     history : str
@@ -405,7 +444,10 @@ def _variable_problems(ds: xr.Dataset, name: str, spec: Variable) -> list[str]:
     if array.dims != spec.dims:
         return [f"variable {name!r} has dims {array.dims}; expected {spec.dims}"]
     if spec.text:
-        return []
+        words = array.dtype.kind in "UO" and all(
+            isinstance(word, str) for word in array.values.flat
+        )
+        return [] if words else [f"variable {name!r} must hold text; it holds {array.dtype}"]
     if not np.issubdtype(array.dtype, np.number):
         return [f"variable {name!r} must hold numbers; it holds {array.dtype}"]
     values = array.values

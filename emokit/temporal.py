@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +12,7 @@ import xarray as xr
 
 from .augment import Augmentation
 from .evaluation import split_subjects
+from .model_file import read_model, write_model
 from .schema import build_dataset, extend_history, package_version
 from .sequences import (
     CROP,
@@ -31,9 +29,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _KINDS = ("gru", "lstm", "tcn", "transformer", "conv3d", "linear", "intermediate", "attention")
-
-#: Marks a file as ours, and says which way its metadata is laid out.
-_FORMAT = "emokit temporal model 1"
 
 
 class TemporalModel:
@@ -325,32 +320,16 @@ class TemporalModel:
         -------
         pathlib.Path
         """
-        from safetensors.torch import save_file
-
         if self._network is None:
             raise ValueError("this model is not fitted; there is nothing to save")
-        path = Path(path).expanduser()
-        if not path.parent.is_dir():
-            raise ValueError(f"path must lie in a folder that exists; {path.parent} does not")
         about = {
-            "format": _FORMAT, "emokit": package_version(), "options": self.options,
+            "emokit": package_version(), "options": self.options,
             "config": self._config, "features": self.features, "columns": self.columns,
             "classes": self.classes, "values": self.values,
             "training": self.training.to_dict("list"), "notes": self.notes,
         }  # fmt: skip
         state = {k: v.detach().cpu().contiguous() for k, v in self._network.state_dict().items()}
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", dir=path.parent)
-        os.close(handle)
-        partial = Path(name)
-        try:
-            save_file(state, partial, metadata={"emokit": json.dumps(about)})
-            mask = os.umask(0)
-            os.umask(mask)
-            partial.chmod(0o666 & ~mask)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-        return path
+        return write_model(path, state, about)
 
     @classmethod
     def load(cls, path: str | Path) -> TemporalModel:
@@ -362,31 +341,20 @@ class TemporalModel:
             If there is no such file, or it is not of this kind.
         """
         import torch
-        from safetensors import SafetensorError, safe_open
 
         from .temporal_nets import Network
 
-        path = Path(path).expanduser()
-        if not path.is_file():
-            raise ValueError(f"there is no file {str(path)!r}")
-        try:
-            with safe_open(path, framework="pt") as file:
-                about = json.loads((file.metadata() or {}).get("emokit", "{}"))
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, json.JSONDecodeError) as error:
-            raise ValueError(f"{path.name} is not a model file: {error}") from None
-        if not isinstance(about, dict) or about.get("format") != _FORMAT:
-            raise ValueError(f"{path.name} holds no {_FORMAT}")
+        about, state = read_model(path)
         try:
             model = cls(**about["options"])
             with torch.random.fork_rng(devices=[]):
                 network = Network(about["config"])
             network.load_state_dict(state)
+            for name in ("features", "columns", "classes", "values"):
+                setattr(model, name, list(about[name]))
+            model.training, model.notes = pd.DataFrame(about["training"]), dict(about["notes"])
         except (KeyError, TypeError, RuntimeError) as error:
-            raise ValueError(f"{path.name} does not hold what it says: {error}") from None
-        for name in ("features", "columns", "classes", "values"):
-            setattr(model, name, list(about[name]))
-        model.training, model.notes = pd.DataFrame(about["training"]), dict(about.get("notes", {}))
+            raise ValueError(f"{Path(path).name} does not hold what it says: {error}") from None
         model._config, model._network = about["config"], network.eval()
         return model
 

@@ -20,7 +20,7 @@ _STEADY = 0.4
 #: like a face (a hand, a pattern on a wall) stays below it. A still image shows a face
 #: once, so there the lower bound has to do.
 _CLEAR = 0.75
-_CLEAR_STILL = 0.65
+_CLEAR_STILL = 0.6
 
 #: A face may go unseen this long (seconds), or this many rows, and is expected where its
 #: motion takes it.

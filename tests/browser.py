@@ -157,6 +157,98 @@ def add_evidence(result: xr.DataTree) -> xr.DataTree:
     return result
 
 
+VIDEOS_READY = """() => {
+  const videos = [...document.querySelectorAll(".emokit-player video")];
+  return videos.length && videos.every((video) => video.readyState >= 2);
+}"""
+
+ASK_KERNEL = """async (code) => {
+  const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+  const options = { code: "", user_expressions: { it: code }, store_history: false };
+  const reply = await kernel.requestExecute(options).done;
+  const it = reply.content.user_expressions.it;
+  if (it.status !== "ok") throw new Error(it.evalue);
+  return it.data["text/plain"];
+}"""
+
+
+def ask(page, code):
+    return page.evaluate(ASK_KERNEL, code)
+
+
+def until(read, wanted, seconds=8):
+    """Wait until ``wanted(read())`` holds, and return what was read."""
+    end = time.monotonic() + seconds
+    while True:
+        value = read()
+        if wanted(value):
+            return value
+        assert time.monotonic() < end, f"still {value!r}"
+        time.sleep(0.05)
+
+
+class Shown:
+    """One player on a page."""
+
+    def __init__(self, page, number=0):
+        self.page = page
+        self.root = page.locator(".emokit-player").nth(number)
+        self.video = self.root.locator("video")
+        self.line = self.root.locator(".ek-timelines")
+
+    def media(self, name):
+        return self.video.evaluate(f"video => video.{name}")
+
+    @property
+    def playhead(self):
+        return float(self.line.get_attribute("aria-valuenow"))
+
+    @property
+    def shown_frame(self):
+        """Time of the frame, as the player writes it out."""
+        minutes, seconds = self.root.locator(".ek-clock b").inner_text().split(":")
+        return 60 * int(minutes) + float(seconds)
+
+    def place(self, t, duration):
+        """Where on the page time `t` is, halfway down the first timeline."""
+        self.line.scroll_into_view_if_needed()
+        box = self.line.bounding_box()
+        plot = box["width"] - 62 - 52
+        return box["x"] + 62 + plot * t / duration, box["y"] + 100
+
+    def click(self, t, duration):
+        self.page.mouse.click(*self.place(t, duration))
+
+    def drag(self, start, end, *, key=None):
+        """Drag between two places, holding a key of the keyboard where one is named."""
+        mouse, keyboard = self.page.mouse, self.page.keyboard
+        if key:
+            keyboard.down(key)
+        mouse.move(*start)
+        mouse.down()
+        mouse.move((start[0] + end[0]) / 2, (start[1] + end[1]) / 2, steps=3)
+        mouse.move(*end, steps=3)
+        mouse.up()
+        if key:
+            keyboard.up(key)
+
+    def picture(self):
+        """The video with what is drawn over it, as pixels."""
+        return self.root.locator(".ek-stage").screenshot()
+
+
+def open_notebook(page, address: str, *, run: bool = True) -> None:
+    """Open JupyterLab's notebook and run its cells, once its kernel answers."""
+    page.goto(address)
+    page.wait_for_function(
+        "window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel"
+        "?.connectionStatus === 'connected'",
+        timeout=60_000,
+    )
+    if run:
+        page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
+
+
 @contextlib.contextmanager
 def start_chromium():
     """A Chromium without a profile; its ``new_page`` opens a page with cookies of its own."""

@@ -62,6 +62,16 @@ def test_max_faces_keeps_the_largest(feat_data):
     np.testing.assert_array_equal(two["face_box"], every["face_box"][:, :2])
 
 
+def test_more_tracks_than_memory_holds(feat_data, monkeypatch):
+    clip = ek.open_clip(feat_data / "multi_face.jpg")
+    monkeypatch.setattr("emokit.faces._CELLS", 3)
+    with pytest.warns(UserWarning, match="5 tracks in 1 frames.*the 3 that fill most") as caught:
+        faces = ek.detect_faces(clip, progress=False)
+    assert faces.sizes["face"] == 3
+    assert caught[0].filename == __file__
+    assert ek.detect_faces(clip, max_faces=5, progress=False).sizes["face"] == 5
+
+
 def test_no_face_gives_rows_of_nan_and_no_warning(feat_data):
     clip = ek.open_clip(feat_data / "no_face.mp4")
     with warnings.catch_warnings():

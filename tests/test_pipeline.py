@@ -19,6 +19,7 @@ def test_groups_and_attributes(sample):
 def test_history_tells_every_step(sample):
     steps = [entry["step"] for entry in json.loads(sample["fused"].attrs["history"])]
     expected = ["detect_faces", "extract_action_units", "estimate_emotion"]
+    expected += ["estimate_emotion_in_time"]
     expected += ["extract_prosody", "estimate_vocal_affect"]
     assert steps[: len(expected)] == expected
     assert steps[-1] == "fuse"

@@ -676,6 +676,6 @@ def test_javascript():
     node = shutil.which("node")
     if node is None:
         pytest.skip("node, which runs the JavaScript tests, is not installed")
-    file = Path(__file__).parent / "js" / "player.test.mjs"
-    run = subprocess.run([node, "--test", str(file)], check=False, capture_output=True, text=True)
+    files = map(str, (Path(__file__).parent / "js").glob("*.test.mjs"))
+    run = subprocess.run([node, "--test", *files], check=False, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr

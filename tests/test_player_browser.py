@@ -1,17 +1,21 @@
 """The player in a real browser: in JupyterLab, and as a page on its own."""
 
-import time
 import wave
 
 import numpy as np
 import pytest
 from browser import (
+    VIDEOS_READY,
+    Shown,
+    ask,
     find_video,
+    open_notebook,
     run_lab,
     simulate_face,
     simulate_result,
     simulate_voice,
     start_chromium,
+    until,
 )
 
 import emokit as ek
@@ -20,15 +24,6 @@ pytestmark = pytest.mark.browser
 
 #: A frame of the test clip, in seconds.
 FRAME = 1 / 23.976
-
-ASK_KERNEL = """async (code) => {
-  const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-  const options = { code: "", user_expressions: { it: code }, store_history: false };
-  const reply = await kernel.requestExecute(options).done;
-  const it = reply.content.user_expressions.it;
-  if (it.status !== "ok") throw new Error(it.evalue);
-  return it.data["text/plain"];
-}"""
 
 #: Every frame that the first video shows, with the playhead's time just after.
 RECORD = """() => {
@@ -42,67 +37,6 @@ RECORD = """() => {
   };
   video.requestVideoFrameCallback(note);
 }"""
-
-
-def until(read, wanted, seconds=8):
-    """Wait until ``wanted(read())`` holds, and return what was read."""
-    end = time.monotonic() + seconds
-    while True:
-        value = read()
-        if wanted(value):
-            return value
-        assert time.monotonic() < end, f"still {value!r}"
-        time.sleep(0.05)
-
-
-class Shown:
-    """One player on a page."""
-
-    def __init__(self, page, number=0):
-        self.page = page
-        self.root = page.locator(".emokit-player").nth(number)
-        self.video = self.root.locator("video")
-        self.line = self.root.locator(".ek-timelines")
-
-    def media(self, name):
-        return self.video.evaluate(f"video => video.{name}")
-
-    @property
-    def playhead(self):
-        return float(self.line.get_attribute("aria-valuenow"))
-
-    @property
-    def shown_frame(self):
-        """Time of the frame, as the player writes it out."""
-        minutes, seconds = self.root.locator(".ek-clock b").inner_text().split(":")
-        return 60 * int(minutes) + float(seconds)
-
-    def place(self, t, duration):
-        """Where on the page time `t` is, halfway down the first timeline."""
-        self.line.scroll_into_view_if_needed()
-        box = self.line.bounding_box()
-        plot = box["width"] - 62 - 52
-        return box["x"] + 62 + plot * t / duration, box["y"] + 100
-
-    def click(self, t, duration):
-        self.page.mouse.click(*self.place(t, duration))
-
-    def drag(self, start, end, *, key=None):
-        """Drag between two places, holding a key of the keyboard where one is named."""
-        mouse, keyboard = self.page.mouse, self.page.keyboard
-        if key:
-            keyboard.down(key)
-        mouse.move(*start)
-        mouse.down()
-        mouse.move((start[0] + end[0]) / 2, (start[1] + end[1]) / 2, steps=3)
-        mouse.move(*end, steps=3)
-        mouse.up()
-        if key:
-            keyboard.up(key)
-
-    def picture(self):
-        """The video with what is drawn over it, as pixels."""
-        return self.root.locator(".ek-stage").screenshot()
 
 
 @pytest.fixture(scope="module")
@@ -124,17 +58,9 @@ def lab(chromium, tmp_path_factory):
     with run_lab(tmp_path_factory.mktemp("lab"), cells) as address:
         page = chromium.new_page(viewport={"width": 1200, "height": 1300})
         page.on("pageerror", lambda error: errors.append(error.stack))
-        page.goto(address)
-        page.wait_for_function(
-            "window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel"
-            "?.connectionStatus === 'connected'",
-            timeout=60_000,
-        )
-        page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
+        open_notebook(page, address)
         page.locator(".emokit-player video").nth(1).wait_for(state="attached", timeout=60_000)
-        page.wait_for_function(
-            "[...document.querySelectorAll('.emokit-player video')].every(v => v.readyState >= 2)"
-        )
+        page.wait_for_function(VIDEOS_READY)
         yield page
         page.close()
     # A widget's code runs from a blob; JupyterLab's own errors are not the player's.
@@ -154,10 +80,6 @@ def player(lab):
 @pytest.fixture(scope="module")
 def frame_times():
     return ek.open_clip(find_video()).frame_times
-
-
-def ask(page, code):
-    return page.evaluate(ASK_KERNEL, code)
 
 
 def kernel_time(page, name="player"):

@@ -51,7 +51,8 @@ def test_what_is_no_dataset_is_a_type_error():
 def test_every_spec_is_usable():
     for variables in schema.GROUPS.values():
         for name, spec in variables.items():
-            assert name.startswith("clip_") or spec.dims[0] in ("time", "event")
+            own = ("time", "event", "annotation", "trace", "edit")
+            assert name.startswith("clip_") or spec.dims[0] in own
             assert name not in spec.dims
             assert spec.doc
             assert spec.units or spec.text

@@ -122,7 +122,8 @@ export function stackPanels(panels, folded = new Set()) {
       return { panel, top, height: 0, strip: 0, folded: true };
     }
     let height = 54;
-    if (panel.kind === "heat") height = panel.series.length * ROW;
+    if (panel.height) height = panel.height;
+    else if (panel.kind === "heat") height = panel.series.length * ROW;
     else if (panel.kind === "stack") height = panel.tall ? 84 : 36;
     else if (panel.series.length > 3) height = 100;
     else if (panel.group === "voice") height = panel.series.length ? 76 : 0;

@@ -10,8 +10,11 @@ const STILL = 4;
  * shift, a drag selects; the edges of a selection can be taken up again there. With the
  * middle button, or alt, it pans. Two fingers zoom. Nothing is taken from the page's own
  * scrolling but the wheel with control, command or shift, and sideways movement.
+ *
+ * What lies on the timelines may take a press for itself: `grab(event, x, y, t)` then returns
+ * `{move(t, event), end(moved)}`.
  */
-export function bindGestures({ timelines, on, seek, setSelection, now, settled, explain }) {
+export function bindGestures({ timelines, on, seek, setSelection, now, settled, explain, grab }) {
   const area = timelines.element;
   const xOf = (event, node = area) => event.clientX - node.getBoundingClientRect().left;
   const yOf = (event) => event.clientY - area.getBoundingClientRect().top;
@@ -27,6 +30,8 @@ export function bindGestures({ timelines, on, seek, setSelection, now, settled, 
     const y = yOf(event);
     const t = timeAt(x);
     if (event.button === 1 || event.altKey) return { does: "pan", x, moved: false };
+    const held = event.shiftKey ? null : grab?.(event, x, y, t);
+    if (held) return { does: "hold", x, held, moved: false };
     const { selection } = timelines;
     const grip = y < RULER ? gripAt(x, selection, timelines.view) : "outside";
     if (grip === "start") return { does: "select", x, from: selection.end, moved: true };
@@ -38,6 +43,7 @@ export function bindGestures({ timelines, on, seek, setSelection, now, settled, 
 
   const beginPinch = () => {
     const [a, b] = [...touches.values()];
+    drag?.held?.end(false);
     drag = null;
     pinch = { apart: Math.abs(a - b), middle: (a + b) / 2 };
   };
@@ -71,7 +77,7 @@ export function bindGestures({ timelines, on, seek, setSelection, now, settled, 
     const x = xOf(event);
     if (touches.has(event.pointerId)) touches.set(event.pointerId, x);
     if (pinch && touches.size === 2) movePinch();
-    else if (drag) move(x);
+    else if (drag) move(x, event);
     else area.classList.toggle("ek-edge", overEdge(event));
     timelines.point(event);
   });
@@ -81,11 +87,12 @@ export function bindGestures({ timelines, on, seek, setSelection, now, settled, 
     return grip === "start" || grip === "end";
   };
 
-  const move = (x) => {
+  const move = (x, event) => {
     if (!drag.moved && Math.abs(x - drag.x) < STILL && drag.does !== "seek") return;
     drag.moved = true;
     if (drag.does === "seek") seek(timeAt(x));
     else if (drag.does === "select") select(drag.from, timeAt(x));
+    else if (drag.does === "hold") drag.held.move(timeAt(x), event);
     else {
       const { view } = timelines;
       timelines.pan(((drag.x - x) / view.width) * (view.end - view.start));
@@ -97,8 +104,9 @@ export function bindGestures({ timelines, on, seek, setSelection, now, settled, 
     touches.delete(event.pointerId);
     if (touches.size < 2) pinch = null;
     if (!drag) return;
-    const { does, moved, from, extends: extending } = drag;
+    const { does, moved, from, held, extends: extending } = drag;
     drag = null;
+    if (does === "hold") held.end(moved);
     if (does === "select" && !moved && event.type === "pointerup") {
       if (extending) select(now(), from);
       else seek(from);
@@ -109,7 +117,7 @@ export function bindGestures({ timelines, on, seek, setSelection, now, settled, 
   on(area, "pointerleave", () => timelines.leave());
   on(area, "dblclick", (event) => {
     if (event.target.closest("button")) return;
-    if (yOf(event) >= RULER) explain();
+    if (yOf(event) >= RULER) explain(event);
     else if (timelines.zoomed || !timelines.selection) timelines.lookAtAll();
     else timelines.lookAround(timelines.selection);
   });

@@ -18,7 +18,7 @@ import { Evidence, Toolbar } from "./toolbar.js";
 
 const REPORT_MS = 100;
 
-function renderPlayer({ model, el, siblings, tracks }) {
+function renderPlayer({ model, el, siblings, tracks, extend }) {
   const layout = model.get("_layout");
   const data = new Data(layout, model.get("_arrays"));
   const frames = data.times("frame");
@@ -69,12 +69,23 @@ function renderPlayer({ model, el, siblings, tracks }) {
   let nextSeek = null;
   let media = null;
   let looping = false;
+  let extra = {}; // what a widget that is more than a player adds
+
+  // A kernel that is gone must not stop what the page can do by itself.
+  const tellKernel = (message) => {
+    try {
+      if (message) model.send(message);
+      else model.save_changes();
+    } catch (error) {
+      console.warn(`emokit: the kernel cannot be reached (${error.message})`);
+    }
+  };
 
   const report = throttle((t) => {
     if (t === lastSent) return;
     lastSent = t;
     model.set("current_time", t);
-    model.save_changes();
+    tellKernel();
   }, REPORT_MS);
 
   const show = (t) => {
@@ -89,6 +100,7 @@ function renderPlayer({ model, el, siblings, tracks }) {
       }
     }
     if (!quiet) report(t);
+    extra.show?.(t);
   };
 
   const seek = (t, { user = true, tell = true } = {}) => {
@@ -198,6 +210,7 @@ function renderPlayer({ model, el, siblings, tracks }) {
       }
       report.flush();
       evidence.ask(shown);
+      extra.paused?.();
     });
     own("seeked", () => {
       if (nextSeek === null) return;
@@ -297,7 +310,7 @@ function renderPlayer({ model, el, siblings, tracks }) {
   });
   const chooseFace = (name) => {
     model.set("face", name);
-    model.save_changes();
+    tellKernel();
   };
   on(speed, "change", () => {
     media.playbackRate = Number(speed.value);
@@ -323,7 +336,7 @@ function renderPlayer({ model, el, siblings, tracks }) {
   };
   const tellSelection = throttle((range) => {
     model.set("selection", range && [range.start, range.end]);
-    model.save_changes();
+    tellKernel();
   }, REPORT_MS);
   const markEdge = (edge) => {
     const { start = 0, end = layout.duration } = timelines.selection ?? {};
@@ -341,12 +354,13 @@ function renderPlayer({ model, el, siblings, tracks }) {
       report.flush();
       tellSelection.flush();
     },
-    explain: () => evidence.open(shown),
+    explain: (event) => extra.doubleClick?.(event) || evidence.open(shown),
+    grab: (...press) => extra.grab?.(...press) ?? null,
   });
 
   const setFlag = (name, value) => {
     model.set(name, value);
-    model.save_changes();
+    tellKernel();
     applyFlags();
   };
   const applyFlags = () => {
@@ -356,12 +370,13 @@ function renderPlayer({ model, el, siblings, tracks }) {
     stage.show(stage.time);
   };
 
-  const kernel = typeof model.send === "function" ? (message) => model.send(message) : null;
+  const kernel = typeof model.send === "function" ? tellKernel : null;
   const meshes = new Meshes(data, kernel, () => stage.show(stage.time));
   evidence.connect(layout.explains ? kernel : null, () => layout.faces[data.face] ?? "");
   const onMessage = (message, buffers) => {
     if (message.type === "mesh") meshes.receive(message, buffers[0]);
     else if (message.type === "evidence") evidence.receive(message, timelines.theme);
+    else extra.message?.(message);
   };
 
   const act = {
@@ -420,10 +435,29 @@ function renderPlayer({ model, el, siblings, tracks }) {
     event.stopPropagation();
     const tag = event.target.tagName;
     const native = ["SELECT", "INPUT"].includes(tag) || (["BUTTON", "SUMMARY"].includes(tag) && [" ", "Enter"].includes(event.key));
+    if (!native && extra.keyDown?.(event)) {
+      event.preventDefault();
+      return;
+    }
     if (native || event.ctrlKey || event.metaKey || event.altKey || !keys[event.key]) return;
     event.preventDefault();
     keys[event.key](event);
   });
+
+  on(root, "keyup", (event) => extra.keyUp?.(event));
+
+  if (extend && kernel) {
+    extra = extend({
+      ...{ root, top, toolbar, readout, stage, timelines, tracks, layout, model, data, frames },
+      ...{ on, act, seek, setSelection, refocus, kernel, makeButton },
+      now: () => Math.max(shown, 0),
+      playing: () => !media.paused,
+      showsAll: () => {
+        timelines.drawSketch();
+        timelines.arrange();
+      },
+    });
+  }
 
   // ---- face, theme, size
 
@@ -496,6 +530,7 @@ function renderPlayer({ model, el, siblings, tracks }) {
   return () => {
     gone.abort();
     detach();
+    extra.close?.();
     report.flush();
     siblings.delete(me);
     sizes.disconnect();
@@ -543,53 +578,15 @@ function joinClock(name, { rate, ...hears }) {
 }
 
 /** One widget model: its views share it, and only one of them plays at a time. */
-function createWidget() {
+export function createWidget(extend = null) {
   const siblings = new Set();
+  const shared = {}; // by the views of one model
   let tracks = null;
   return {
     render: ({ model, el }) => {
       tracks ??= new Tracks(model.get("_layout").panels);
-      return renderPlayer({ model, el, siblings, tracks });
+      const more = extend && ((parts) => extend({ ...parts, shared }));
+      return renderPlayer({ model, el, siblings, tracks, extend: more });
     },
   };
-}
-
-export default createWidget;
-
-// ---------------------------------------------------------------- a page of its own
-
-function decodeBase64(text) {
-  const binary = atob(text);
-  const bytes = new Uint8Array(binary.length);
-  for (let i = 0; i < bytes.length; i++) bytes[i] = binary.charCodeAt(i);
-  return bytes;
-}
-
-/** Show the player of a page written by `Player.to_html`: the state is in the page. */
-export function mountPage(el) {
-  const state = JSON.parse(document.getElementById("emokit-state").textContent);
-  for (const entry of Object.values(state._arrays)) entry.data = decodeBase64(entry.data);
-  const pieces = [...document.querySelectorAll("script.emokit-media")];
-  if (pieces.length) {
-    const { media } = state._layout;
-    const parts = pieces.map((piece) => decodeBase64(piece.textContent));
-    media.inline = URL.createObjectURL(new Blob(parts, { type: media.type }));
-    for (const piece of pieces) piece.remove();
-  }
-  const listeners = new Map();
-  const model = {
-    get: (name) => state[name],
-    set: (name, value) => {
-      state[name] = value;
-      for (const fn of listeners.get(`change:${name}`) ?? []) fn();
-    },
-    save_changes: () => {},
-    on: (event, fn) => listeners.set(event, [...(listeners.get(event) ?? []), fn]),
-    off: (event, fn) =>
-      listeners.set(
-        event,
-        (listeners.get(event) ?? []).filter((one) => one !== fn),
-      ),
-  };
-  return createWidget().render({ model, el });
 }

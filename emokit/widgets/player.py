@@ -13,24 +13,25 @@ import numpy as np
 import traitlets
 import xarray as xr
 
-from emokit.clip import Clip, ClipError, open_clip
-from emokit.schema import GROUPS, extend_history, validate
+from emokit.clip import Clip
+from emokit.schema import extend_history
 
-from .evidence import EVIDENCE, explain_moment
+from .assemble import assemble
+from .evidence import explain_moment
 from .page import write_page
-from .panels import build_panels, status_reasons
-from .proxy import make_proxy, needs_proxy
-from .serve import ServedFile, media_type, serve_file
+from .serve import ServedFile, serve_file
 
 logger = logging.getLogger(__name__)
 
 _HERE = Path(__file__).parent
 
 #: Parts of the player's module, each after those it imports.
-_PARTS = (
+PARTS = (
     "geometry",
     "samples",
+    "spans",
     "elements",
+    "lanes",
     "timelines",
     "readout",
     "toolbar",
@@ -39,20 +40,15 @@ _PARTS = (
     "player",
 )
 
-#: Faces of a lower quality than this are marked as hard to read.
-_LOW_QUALITY = 0.4
-
 #: What a page written to disk opens with.
 _PAGE_TRAITS = ("current_time", "selection", "face", "loop", "blur_faces")
 
-_NOTE = "Values are model estimates of displayed behaviour, not of what a person feels."
 
-
-def _read_module() -> str:
-    """The player's parts as the one module that a widget must be."""
-    parts = [(_HERE / f"{name}.js").read_text(encoding="utf-8") for name in _PARTS]
+def read_module(*parts: str) -> str:
+    """Parts of a widget as the one module that it must be, in the order of their imports."""
+    texts = [(_HERE / f"{name}.js").read_text(encoding="utf-8") for name in parts]
     imports = re.compile(r'^import \{[^}]*\} from "\./\w+\.js";\n', flags=re.MULTILINE)
-    return "\n".join(imports.sub("", part) for part in parts)
+    return "\n".join(imports.sub("", part) for part in texts)
 
 
 class Player(anywidget.AnyWidget):
@@ -89,7 +85,7 @@ class Player(anywidget.AnyWidget):
         Length in seconds; not settable.
     """
 
-    _esm = _read_module()
+    _esm = read_module(*PARTS, "page")
     _css = _HERE / "player.css"
 
     current_time = traitlets.Float(0.0).tag(sync=True)
@@ -111,11 +107,13 @@ class Player(anywidget.AnyWidget):
         result: xr.DataTree,
         media: Path | None = None,
         explain: Callable[..., xr.DataArray] | None = None,
+        clip: Clip | None = None,
     ) -> None:
         self._media = media
         self._served: ServedFile | None = None
         self._result = result
         self._explain = explain
+        self._clip = clip
         layout = dict(layout)
         if media is not None:
             layout["media"] = {**layout["media"], **self._serve(media)}
@@ -207,7 +205,7 @@ class Player(anywidget.AnyWidget):
                 write_page(
                     file,
                     self._page_state(video=video),
-                    code=self._esm,
+                    code=Player._esm,  # a page has no kernel, and is for looking only
                     style=self._css,
                     media=self._media if video else None,
                 )
@@ -312,6 +310,7 @@ def play(
     clip: Clip | str | Path | None = None,
     proxy: bool = True,
     explain: Callable[..., xr.DataArray] | None = None,
+    events: xr.Dataset | None = None,
     progress: bool = True,
 ) -> Player:
     """Show a clip beside what was found in it.
@@ -332,6 +331,10 @@ def play(
         Gives the evidence of a moment, as :func:`explain` does, which is the default where
         `result` holds ``unit_presence``: ``explain(face, time=…, face=…)`` to a DataArray
         ``(emotion, action_unit)``.
+    events : xarray.Dataset, optional
+        Spans to mark, along ``event``: ``onset`` and ``offset`` in seconds and, where they
+        are known, ``apex``, ``label``, ``face`` (a track, or empty for all) and
+        ``amplitude``. By default the group ``events`` of `result`, where it has one.
     progress : bool
         Show a progress bar while a copy is made.
 
@@ -367,144 +370,7 @@ def play(
     >>> player
     <Player of a result without a clip: 1.99 s, at 1.500 s>
     """
-    groups = _read_groups(result)
-    attrs = result.attrs
-    shown, note = _find_clip(clip, attrs)
-    panels, arrays = build_panels(groups)
-    media, note = _find_media(shown, proxy=proxy, progress=progress) if shown else (None, note)
-    copied = bool(media and media != shown.path)
-    frame_times = np.empty(0)
-    if shown and shown.has_video:
-        frame_times = shown.frame_times
-    elif "face.time" in arrays:
-        frame_times = arrays["face.time"].values
-    if frame_times.size:
-        arrays["frame.time"] = xr.DataArray(frame_times, dims="time")
-
-    if explain is None and "face" in groups and set(groups["face"]) >= EVIDENCE:
-        # Through the package, so that no widget depends on a stage.
-        import emokit
-
-        explain = emokit.explain
-
-    size = (attrs.get("width"), attrs.get("height"))
-    if not all(size):
-        size = shown.size if shown and shown.size else (None, None)
-    kind = "none"
-    if media:
-        kind = "video" if shown.has_video else "audio"
-    layout = {
-        "duration": _duration(attrs.get("duration") or (shown.duration if shown else 0.0), groups),
-        "width": int(size[0]) if size[0] else None,
-        "height": int(size[1]) if size[1] else None,
-        "faces": [str(face) for face in groups["face"]["face"].values] if "face" in groups else [],
-        "panels": panels,
-        "reasons": status_reasons(groups),
-        "low_quality": _LOW_QUALITY,
-        "explains": explain is not None,
-        "mesh": "face" in groups and "landmark_position" in groups["face"],
-        "note": _NOTE + (f" The picture is an H.264 copy of {shown.codec}." if copied else ""),
-        "media": {
-            "kind": kind,
-            "name": shown.name if media else "",
-            "codec": (shown.codec if shown else "") or attrs.get("codec") or "",
-            "type": media_type(media) if media else "",
-            "sound": bool(media and shown.has_audio),
-            "note": note,
-        },
-    }
-    packed = {name: _pack(name, array) for name, array in arrays.items()}
-    tree = result if isinstance(result, xr.DataTree) else xr.DataTree.from_dict(groups)
-    return Player(layout, packed, result=tree, media=media, explain=explain)
-
-
-def _duration(known: float, groups: Mapping[str, xr.Dataset]) -> float:
-    last = max((ds["time"].values[-1] for ds in groups.values() if ds.sizes.get("time")), default=0)
-    # The last window of a voice may reach a little beyond the end of the clip.
-    return float(known if known > last - 0.5 else last)
-
-
-def _read_groups(result: xr.DataTree | xr.Dataset) -> dict[str, xr.Dataset]:
-    if isinstance(result, xr.DataTree) and not result.children and result.data_vars:
-        result = result.to_dataset()  # a stage that was saved and loaded by itself
-    if isinstance(result, xr.DataTree):
-        groups = {
-            name: result[name].to_dataset()
-            for name in GROUPS
-            if name in result.children and result[name].data_vars
-        }
-        if not groups:
-            raise ValueError(
-                f"result has none of the groups {', '.join(GROUPS)}; it has "
-                f"{', '.join(result.children) or 'no group'}"
-            )
-    elif isinstance(result, xr.Dataset):
-        groups = {_group_of(result): result}
-    else:
-        raise TypeError(
-            "result must be an xarray DataTree, as analyze returns, or the Dataset of one stage; "
-            f"got {type(result).__name__}"
-        )
-    for name, ds in groups.items():
-        validate(ds, group=name, argument=f"group {name!r} of result")
-    return groups
-
-
-def _group_of(ds: xr.Dataset) -> str:
-    if "face" in ds.dims:
-        return "face"
-    names = set(map(str, ds.data_vars))
-    # Arousal alone may be either's; it is what the vocal stage returns.
-    if names & (set(GROUPS["fused"]) - set(GROUPS["voice"])):
-        return "fused"
-    if names & set(GROUPS["voice"]):
-        return "voice"
-    raise ValueError(
-        "result has no variable that the player knows; it has "
-        f"{', '.join(sorted(names)) or 'no variable'}"
+    parts = assemble(
+        result, clip=clip, proxy=proxy, explain=explain, events=events, progress=progress
     )
-
-
-def _find_clip(
-    clip: Clip | str | Path | None, attrs: Mapping[str, object]
-) -> tuple[Clip | None, str]:
-    """The clip to show, or None and why not."""
-    if isinstance(clip, Clip):
-        return clip, ""
-    if clip is not None:
-        return open_clip(clip), ""
-    source = attrs.get("source")
-    if not source:
-        return None, "The result does not name a file; ek.play(result, clip=…) shows one."
-    try:
-        return open_clip(str(source), fps=attrs.get("fps", 25.0)), ""
-    except ClipError as error:
-        return None, f"The clip cannot be shown: {error}. ek.play(result, clip=…) names another."
-
-
-def _find_media(clip: Clip, *, proxy: bool, progress: bool) -> tuple[Path | None, str]:
-    """The file for the browser, or None and why there is none."""
-    own = clip.path if clip.path and clip.path.is_file() else None
-    if own and media_type(own).startswith("image/"):
-        own = None
-    if own and (not proxy or not needs_proxy(clip)):
-        return own, ""
-    if proxy:
-        try:
-            return make_proxy(clip, progress=progress), ""
-        except ClipError as error:
-            logger.warning("%s", error)
-    note = "This clip is not one media file, so there is nothing for the browser to play."
-    return own, "" if own else note
-
-
-def _pack(name: str, array: xr.DataArray) -> dict[str, object]:
-    # Times stay double: after an hour, single precision is off by a quarter of a millisecond.
-    dtype = "float64" if name.endswith(".time") else "float32"
-    values = np.ascontiguousarray(array.values, dtype=np.dtype(dtype).newbyteorder("<"))
-    return {
-        "dims": [str(dim) for dim in array.dims],
-        "shape": list(values.shape),
-        "dtype": dtype,
-        "data": values.tobytes(),
-    }
+    return Player(**parts)

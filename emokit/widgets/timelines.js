@@ -4,6 +4,7 @@ import { fitCanvas, make } from "./elements.js";
 import { GAP, LEFT, RIGHT, ROW, RULER, TITLE, channels, findPlot, followRange } from "./geometry.js";
 import { formatTime, formatValue, upperBound } from "./geometry.js";
 import { panRange, stackPanels, timeTicks, timeToX, valueToY, xToTime, zoomRange } from "./geometry.js";
+import { SpanLane, TraceLane } from "./lanes.js";
 import { LOW_QUALITY, binColumns, columnBars, coverage, decimate } from "./samples.js";
 import { eachRun, paintBars } from "./samples.js";
 
@@ -19,10 +20,11 @@ export class Tracks {
     this.all = panels.map((panel) => ({ ...panel }));
     this.hidden = new Set();
     this.folded = new Set();
+    this.blind = false;
   }
 
   get shown() {
-    return this.all.filter((panel) => !this.hidden.has(panel.title));
+    return this.all.filter((p) => !this.hidden.has(p.title) && (p.tier || !this.blind));
   }
 
   /** Ways in which a panel can be drawn. */
@@ -46,6 +48,7 @@ export class Timelines {
     this.time = 0;
     this.due = null;
     this.sheets = new WeakMap();
+    this.lanes = new Map();
 
     this.overview = make("div", "ek-overview", parent);
     this.overview.style.height = `${OVERVIEW}px`;
@@ -58,6 +61,7 @@ export class Timelines {
     this.element.setAttribute("aria-valuemin", "0");
     this.element.setAttribute("aria-valuemax", layout.duration.toFixed(2));
     this.base = make("canvas", "ek-canvas", this.element);
+    this.sheet = make("canvas", "ek-canvas", this.element);
     this.fixed = make("canvas", "ek-canvas", this.element);
     this.overlay = make("canvas", "ek-canvas", this.element);
     this.folds = make("div", "ek-folds", this.element);
@@ -88,6 +92,7 @@ export class Timelines {
     if (!this.theme) return;
     this.drawFixed();
     this.drawBase();
+    this.drawLanes();
     this.drawOverlay();
   }
 
@@ -95,6 +100,23 @@ export class Timelines {
     const { folded } = this.tracks;
     if (!folded.delete(title)) folded.add(title);
     this.arrange();
+  }
+
+  /** What draws a panel of spans or of a trace; null for the others. */
+  lane(panel) {
+    if (panel.kind !== "spans" && panel.kind !== "trace") return null;
+    if (!this.lanes.has(panel.title)) {
+      const lane = panel.kind === "spans" ? new SpanLane(panel) : new TraceLane(panel);
+      this.lanes.set(panel.title, lane);
+    }
+    return this.lanes.get(panel.title);
+  }
+
+  /** The plot of a panel of spans or of a trace at a height, with its lane; null elsewhere. */
+  laneAt(y) {
+    const { plot } = findPlot(this.plots, y);
+    const lane = plot && !plot.folded ? this.lane(plot.panel) : null;
+    return lane && { plot, lane, inside: y >= plot.top && y < plot.top + plot.height };
   }
 
   // ---- the stretch in view
@@ -115,13 +137,15 @@ export class Timelines {
    * Draw with the next frame, once however often it is asked for. Callbacks of the video's
    * frames run before this in the same frame, so that the playhead does not fall behind.
    */
-  refresh({ base = false } = {}) {
+  refresh({ base = false, lanes = base } = {}) {
     this.stale ||= base;
+    this.staleLanes ||= lanes;
     this.due ??= requestAnimationFrame(() => {
       this.due = null;
       if (!this.theme) return;
       if (this.stale) this.drawBase();
-      this.stale = false;
+      if (this.staleLanes) this.drawLanes();
+      this.stale = this.staleLanes = false;
       this.drawOverlay();
     });
   }
@@ -168,6 +192,7 @@ export class Timelines {
     this.drawSketch();
     this.drawFixed();
     this.drawBase();
+    this.drawLanes();
     this.drawOverlay();
   }
 
@@ -179,6 +204,7 @@ export class Timelines {
     const whole = { ...view, start: bounds[0], end: bounds[1] };
     c.fillStyle = theme.plot;
     c.fillRect(LEFT, 4, view.width, OVERVIEW - 8);
+    if (this.tracks.blind) return;
     const of = (group) =>
       this.tracks.all.find((p) => p.group === group && p.series.some((one) => one.share));
     const panel = of("fused") ?? of("face") ?? this.tracks.all.find((p) => p.kind === "lines");
@@ -252,7 +278,16 @@ export class Timelines {
         c.fillText(panel.unit, after, top - 6);
       }
       if (panel.kind === "heat") this.drawKey(c, top - 14);
-      this.drawAxes(c, plot);
+      if (!this.lane(panel)) this.drawAxes(c, plot);
+    }
+  }
+
+  drawLanes() {
+    const { theme, view, width } = this;
+    if (!width) return;
+    const c = fitCanvas(this.sheet, width, this.height);
+    for (const plot of this.plots) {
+      if (!plot.folded) this.lane(plot.panel)?.draw(c, plot, view, theme);
     }
   }
 
@@ -262,7 +297,7 @@ export class Timelines {
     const c = fitCanvas(this.base, width, this.height);
     this.drawRuler(c);
     for (const plot of this.plots) {
-      if (plot.folded) continue;
+      if (plot.folded || this.lane(plot.panel)) continue;
       const { panel, top, height } = plot;
       c.fillStyle = theme.plot;
       c.fillRect(LEFT, top, view.width, height);
@@ -742,7 +777,10 @@ export class Timelines {
     this.tip.replaceChildren();
     if (inside) {
       make("div", "ek-tip-time", this.tip, formatTime(this.hover.time, 2));
-      if (plot && !plot.folded) this.describe(plot.panel, series ? [series] : null, unit);
+      const lane = plot && !plot.folded ? this.lane(plot.panel) : null;
+      const lines = lane?.describe(this.hover.time, y - plot.top) ?? [];
+      for (const line of lines) make("div", "ek-tip-line", this.tip, line);
+      if (plot && !plot.folded && !lane) this.describe(plot.panel, series ? [series] : null, unit);
     } else if (unit && x < LEFT) make("div", "", this.tip, unit);
     this.tip.hidden = !this.tip.childNodes.length;
     if (!this.tip.hidden) {
