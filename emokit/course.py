@@ -36,8 +36,7 @@ def estimate_emotion_in_time(aus: xr.Dataset) -> xr.Dataset:
     xarray.Dataset
         ``emotion_probability (time, face, emotion)``, seven values that sum to 1, and
         ``valence`` and ``arousal (time, face)`` in -1 to 1, their mean places on Russell
-        and Mehrabian's (1977) circumplex. NaN where no unit was read within a tenth of a
-        second.
+        and Mehrabian's (1977) circumplex. NaN where no unit was read.
 
     Raises
     ------

@@ -20,7 +20,6 @@ from .sequences import (
     Clip,
     as_dataset,
     choose_features,
-    nearest,
     read_clip,
     read_labels,
 )
@@ -248,7 +247,8 @@ class TemporalModel:
             clip, _ = read_clip(single, self.features, self.columns, self.options["fps"])
             with training.quiet_threads(1):
                 found = training.run(self._network, clip)
-            outputs.append(self._on_rows(found, clip, own))
+            as_given, _ = read_clip(single, self.features, self.columns, None)
+            outputs.append(self._on_rows(found, clip.time, own, as_given.seen))
         return self._collect(outputs, dataset, own, faces)
 
     def cross_validate(
@@ -477,18 +477,17 @@ class TemporalModel:
         count = np.bincount(seen[seen >= 0].astype(int), minlength=max(len(self.classes), 1))
         return count.sum() / np.maximum(count, 1) / len(count)
 
-    def _on_rows(self, found: dict, clip: Clip, own: np.ndarray) -> dict[str, np.ndarray]:
+    def _on_rows(
+        self, found: dict, time: np.ndarray, own: np.ndarray, seen: np.ndarray
+    ) -> dict[str, np.ndarray]:
         """Outputs moved from the model's own time to that of the dataset; NaN where unseen."""
         moved = {k: v for k, v in found.items() if k.startswith("clip_")}
-        rows = nearest(clip.time, own)
-        unseen = ~clip.seen[rows]
         for name, values in found.items():
-            if name in moved:
-                continue
-            flat = np.stack([np.interp(own, clip.time, column) for column in values.T], axis=1)
-            flat[unseen] = np.nan
-            moved[name] = flat
-        if not clip.seen.any():
+            if name not in moved:
+                flat = np.stack([np.interp(own, time, column) for column in values.T], axis=1)
+                flat[~seen] = np.nan
+                moved[name] = flat
+        if not seen.any():
             moved |= {k: np.full_like(v, np.nan) for k, v in moved.items()}
         return moved
 

@@ -127,3 +127,12 @@ def test_a_file_that_breaks_the_schema_is_named(sample, tmp_path):
     path = ek.save(xr.DataTree.from_dict({"/voice": broken}), tmp_path / "b.nc")
     with pytest.raises(ValueError, match=r"b\.nc, group voice.*\n.*'speech' lies outside"):
         ek.load(path)
+
+
+def test_each_frames_own_reading_is_kept_beside_the_one_over_time(sample):
+    face = sample["face"].to_dataset()
+    alone = ek.estimate_emotion(face)["emotion_probability"]
+    np.testing.assert_allclose(face["prototype_probability"], alone, atol=1e-6)
+    over_time = ek.estimate_emotion_in_time(face)["emotion_probability"]
+    np.testing.assert_allclose(face["emotion_probability"], over_time, atol=1e-6)
+    assert (face["prototype_probability"].isnull() == face["emotion_probability"].isnull()).all()
