@@ -91,7 +91,8 @@ def extract_action_units(
         Units carry coordinates on ``action_unit``: ``trust``, how well each is recovered on
         held-out simulated faces (correlation, 0 to 1), and ``noise``, the standard deviation
         of the error there. Real meshes follow some units less well than simulated ones do,
-        the knitted brow of AU04 above all, so that trust is what a unit gets at best.
+        the knitted brow of AU04 above all, and simulated lids (AU05, AU07, AU43, AU45) are
+        set by hand, so that trust is what a unit gets at best.
 
         With py-feat, ``au`` (the network's probability that the unit is shown),
         ``emotion_probability``, ``valence``, ``arousal``, ``head_pose`` and
@@ -117,7 +118,7 @@ def extract_action_units(
     and taken away: identities are normal with the covariance of the morphable head, what
     faces show is never negative and mostly absent, and the most probable split of the two
     is found over the whole track. So units depend on what else is in the track, and a smile
-    that lasts through the clip reads a fifth weaker than one that comes and goes.
+    that lasts through the clip reads a quarter weaker than one that comes and goes.
 
     AU05, AU07, AU43 and AU45 come from the lids in the outline that the iris network
     (Ablavatski et al. 2020) draws, AU25 from the gap between the lips. Lids that go down for

@@ -30,6 +30,7 @@ _SYLLABLE = {
 
 #: Units that people move in passing, as they listen, think and underline what they say.
 _MANNERISMS = ("AU01", "AU02", "AU04", "AU07", "AU12", "AU14", "AU15", "AU17", "AU18", "AU24")
+_MANNERISMS += ("AU43",)
 
 
 @dataclass
@@ -101,7 +102,7 @@ def _draw_style(name: str, rng: np.random.Generator) -> dict[str, float]:
     style = {unit: rng.uniform(0.5, 1) for unit, share in listed.items() if rng.random() < share}
     if not style:
         style = {max(listed, key=listed.get): rng.uniform(0.5, 1)}
-    strays = [unit for unit in SHAPES if unit not in listed and unit != "AU43"]
+    strays = [unit for unit in SHAPES if unit not in listed]
     return style | {unit: rng.uniform(0.2, 0.6) for unit in strays if rng.random() < _STRAY}
 
 
@@ -158,8 +159,9 @@ def fidget(performance: Performance, rng: np.random.Generator) -> Performance:
             rng.exponential(0.3),
             rng.uniform(0.2, 0.6),
         )
-        movement = rng.uniform(0.1, 0.5) * rise_and_fall(performance.time, *course)
         name = str(rng.choice(_MANNERISMS + NUISANCE))
+        strength = 1.0 if name == "AU43" else rng.uniform(0.1, 0.5)
+        movement = strength * rise_and_fall(performance.time, *course)
         if name in UNITS:
             performance.show(name, movement)
         elif name != "mouthClose":  # which only follows an open jaw

@@ -58,6 +58,14 @@ def test_each_face_has_its_own_baseline_and_absent_rows_stay_absent():
     assert np.isnan(neutral[:, 2]).all()
 
 
+def test_a_unit_that_is_never_read_hides_no_rest():
+    """Blinks are not told in frames half a second apart."""
+    aus = person([0.3, 0.1, np.nan], smile=0.5)
+    neutral = ek.remove_baseline(aus)["au"].squeeze("face")
+    np.testing.assert_allclose(neutral.sel(action_unit="AU02"), 0, atol=1e-6)
+    assert neutral.sel(action_unit="AU43").isnull().all()
+
+
 def test_history_holds_the_baselines():
     entry = json.loads(ek.remove_baseline(person([0.3, 0.1, 0])).attrs["history"])[-1]
     assert entry["step"] == "remove_baseline"

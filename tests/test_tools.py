@@ -13,13 +13,39 @@ import emokit as ek
 TOOLS = Path(__file__).parents[1] / "tools"
 
 
-@pytest.fixture(scope="module")
-def fit_mesh_au():
-    spec = importlib.util.spec_from_file_location("fit_mesh_au", TOOLS / "fit_mesh_au.py")
+def load_tool(name):
+    spec = importlib.util.spec_from_file_location(name, TOOLS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def fit_mesh_au():
+    return load_tool("fit_mesh_au")
+
+
+@pytest.fixture(scope="module")
+def fit_emotion():
+    return load_tool("fit_emotion")
+
+
+def test_calibration_error_of_a_known_forecaster(fit_emotion):
+    """Says 0.8 and is right in half of the cases: off by 0.3."""
+    probability = np.tile([0.8, 0.2], (100, 1))
+    emotion = np.repeat([0, 1], 50)
+    assert fit_emotion.calibration_error(probability, emotion) == pytest.approx(0.3)
+
+
+def test_misread_units_stay_intensities_and_lips_stay_as_measured(fit_emotion):
+    rng = np.random.default_rng(0)
+    au = rng.random((60, len(fit_emotion.UNITS)))
+    read = fit_emotion.misread(au, np.arange(60) // 20, rng)
+    assert read.min() >= 0
+    assert read.max() <= 1
+    np.testing.assert_allclose(read[:, fit_emotion.MEASURED], au[:, fit_emotion.MEASURED])
+    assert np.abs(read - au).mean() > 0.05
 
 
 def test_reads_a_checkout_of_the_face_model(fit_mesh_au, tmp_path):

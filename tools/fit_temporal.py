@@ -1,6 +1,6 @@
 """Fit the small temporal model that ships: a GRU on simulated episodes of action units.
 
-    python tools/fit_temporal.py [--people 3000] [--epochs 30] [--out FILE]
+    python tools/fit_temporal.py [--people 1500] [--epochs 16] [--out FILE]
 
 No person's face trains it. Every simulated person shows episodes of emotions by published
 prototypes, talks, blinks, turns and fidgets, and is read with the built-in model's own
@@ -106,8 +106,8 @@ def fit(people: int, epochs: int, seed: int = 1, progress: bool = True) -> ek.Te
 def main() -> None:
     """Fit, compare, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--people", type=int, default=3000)
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--people", type=int, default=1500)
+    parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--out", type=Path, default=DATA / "temporal_gru.safetensors")
     options = parser.parse_args()
     start, work = time.perf_counter(), time.process_time()
