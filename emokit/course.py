@@ -49,7 +49,8 @@ def estimate_emotion_in_time(aus: xr.Dataset) -> xr.Dataset:
     (``tools/fit_temporal.py``; :func:`simulate_faces`): no photograph and no clip trained
     it. It knows posed prototypes acted out by simulated faces; on people it is as good as
     that resemblance, and unlike :func:`estimate_emotion` it cannot be explained unit by
-    unit. It needs a second or two of clip to be of use.
+    unit. It needs a second or two of clip to be of use: of photographs
+    :func:`estimate_emotion` is the better judge.
 
     Examples
     --------

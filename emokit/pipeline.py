@@ -56,8 +56,8 @@ def analyze(
         ``/face`` where there is a picture (:func:`detect_faces`,
         :func:`extract_action_units`, :func:`estimate_emotion_in_time`, and beside it as
         ``prototype_probability`` what :func:`estimate_emotion` reads from each frame
-        alone, which :func:`explain` explains), ``/voice`` where there is
-        sound (:func:`extract_prosody`, :func:`estimate_vocal_affect`), each on its own
+        alone, which :func:`explain` explains, and which is all there is in clips of less
+        than a second), ``/voice`` where there is sound (:func:`extract_prosody`, :func:`estimate_vocal_affect`), each on its own
         time, and ``/fused`` (:func:`fuse`) on the faces' time, or the voice's. Attributes
         name the source, its size, duration and hash.
 
@@ -212,16 +212,21 @@ def load(path: str | Path) -> xr.DataTree:
     return tree
 
 
+#: Seconds below which there is no course to read: a photograph, or next to one.
+_SHORTEST_COURSE = 1.0
+
+
 def _read_emotion(aus: xr.Dataset) -> list[xr.Dataset]:
     """What the units show over time; beside it what each frame's units show, to be explained."""
     alone = estimate_emotion(aus)
+    beside = alone[["unit_presence", "emotion_probability"]].rename(
+        emotion_probability="prototype_probability"
+    )
+    time = aus["time"].values
+    if not len(time) or time[-1] - time[0] < _SHORTEST_COURSE:
+        return [beside, alone]
     history = alone.attrs["history"]
-    return [
-        alone[["unit_presence", "emotion_probability"]].rename(
-            emotion_probability="prototype_probability"
-        ),
-        estimate_emotion_in_time(aus.assign_attrs(history=history)),
-    ]
+    return [beside, estimate_emotion_in_time(aus.assign_attrs(history=history))]
 
 
 def _merge(*stages: xr.Dataset) -> xr.Dataset:
