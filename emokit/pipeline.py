@@ -57,8 +57,9 @@ def analyze(
         :func:`extract_action_units`, :func:`estimate_emotion_in_time`, and beside it as
         ``prototype_probability`` what :func:`estimate_emotion` reads from each frame
         alone, which :func:`explain` explains, and which is all there is in clips of less
-        than a second), ``/voice`` where there is sound (:func:`extract_prosody`, :func:`estimate_vocal_affect`), each on its own
-        time, and ``/fused`` (:func:`fuse`) on the faces' time, or the voice's. Attributes
+        than a second), ``/voice`` where there is sound (:func:`extract_prosody`,
+        :func:`estimate_vocal_affect`), each on its own time, and ``/fused``
+        (:func:`fuse`) on the faces' time, or the voice's. Attributes
         name the source, its size, duration and hash.
 
     Raises

@@ -136,3 +136,12 @@ def test_each_frames_own_reading_is_kept_beside_the_one_over_time(sample):
     over_time = ek.estimate_emotion_in_time(face)["emotion_probability"]
     np.testing.assert_allclose(face["emotion_probability"], over_time, atol=1e-6)
     assert (face["prototype_probability"].isnull() == face["emotion_probability"].isnull()).all()
+
+
+def test_a_photograph_is_read_by_its_one_frame(feat_data):
+    face = ek.analyze(ek.open_clip(feat_data / "0-f15-hao-ph.jpg"), progress=False)["face"]
+    xr.testing.assert_equal(
+        face["emotion_probability"].drop_attrs(),
+        face["prototype_probability"].rename("emotion_probability").drop_attrs(),
+    )
+    assert face["emotion_probability"].squeeze().idxmax() == "happiness"
