@@ -74,6 +74,7 @@ ALLOWED = {
         "training",
     },
     "course": {"schema", "prototypes", "temporal"},
+    "crops": {"schema", "clip"},
 }
 
 CORE = [
