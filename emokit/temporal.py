@@ -13,7 +13,8 @@ import xarray as xr
 from .augment import Augmentation
 from .evaluation import split_subjects
 from .model_file import read_model, write_model
-from .schema import build_dataset, extend_history, package_version
+from .predictions import collect_outputs, move_to_rows, set_beside
+from .schema import extend_history, package_version
 from .sequences import (
     CROP,
     VALUES,
@@ -248,8 +249,17 @@ class TemporalModel:
             with training.quiet_threads(1):
                 found = training.run(self._network, clip)
             as_given, _ = read_clip(single, self.features, self.columns, None)
-            outputs.append(self._on_rows(found, clip.time, own, as_given.seen))
-        return self._collect(outputs, dataset, own, faces)
+            outputs.append(move_to_rows(found, clip.time, own, as_given.seen))
+        history = extend_history(
+            "predict",
+            *([dataset] if isinstance(dataset, xr.Dataset) else []),
+            model={"name": f"TemporalModel {self.options['kind']}", "classes": self.classes},
+        )
+        return collect_outputs(
+            outputs, own, faces, classes=self.classes, values=self.values,
+            modalities=list(dict.fromkeys(name.split("/")[0] for name in self.columns)),
+            history=history,
+        )  # fmt: skip
 
     def cross_validate(
         self,
@@ -296,7 +306,10 @@ class TemporalModel:
                 groups=people[train], **options,
             )  # fmt: skip
             for i in test:
-                rows = model._compare(datasets[i], labels[i])
+                single = as_dataset(datasets[i], f"datasets[{i}]")
+                clip, _ = read_clip(single, model.features, model.columns, None)
+                names = read_labels([labels[i]], [clip], [single["time"].values])
+                rows = set_beside(clip, names, model.predict(single), values=model.values)
                 parts.append(
                     rows.assign(
                         subject=("row", np.full(rows.sizes["row"], people[i])),
@@ -476,69 +489,3 @@ class TemporalModel:
         seen = np.concatenate([[c.clip_class for c in clips], *(c.frame_class for c in clips)])
         count = np.bincount(seen[seen >= 0].astype(int), minlength=max(len(self.classes), 1))
         return count.sum() / np.maximum(count, 1) / len(count)
-
-    def _on_rows(
-        self, found: dict, time: np.ndarray, own: np.ndarray, seen: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        """Outputs moved from the model's own time to that of the dataset; NaN where unseen."""
-        moved = {k: v for k, v in found.items() if k.startswith("clip_")}
-        for name, values in found.items():
-            if name not in moved:
-                flat = np.stack([np.interp(own, time, column) for column in values.T], axis=1)
-                flat[~seen] = np.nan
-                moved[name] = flat
-        if not seen.any():
-            moved |= {k: np.full_like(v, np.nan) for k, v in moved.items()}
-        return moved
-
-    def _collect(
-        self, outputs: list[dict], dataset: xr.Dataset, own: np.ndarray, faces: np.ndarray | None
-    ) -> xr.Dataset:
-        def join(name: str, column: int | slice) -> np.ndarray:
-            arrays = [found[name][..., column] for found in outputs]
-            if faces is None:
-                return arrays[0]
-            return np.stack(arrays, axis=0 if name.startswith("clip_") else 1)
-
-        every, variables = slice(None), {}
-        if len(self.classes) > 1:
-            variables["emotion_probability"] = join("frame_probability", every)
-            variables["clip_probability"] = join("clip_probability", every)
-        for i, name in enumerate(self.values):
-            variables[name] = join("frame_values", i)
-            variables[f"clip_{name}"] = join("clip_values", i)
-        coords: dict = {"time": own, "emotion": self.classes}
-        if faces is not None:
-            coords["face"] = faces
-        if "weight" in outputs[0] and faces is None:
-            variables["weight"] = outputs[0]["weight"]
-            coords["modality"] = list(dict.fromkeys(n.split("/")[0] for n in self.columns))
-        history = extend_history(
-            "predict",
-            *([dataset] if isinstance(dataset, xr.Dataset) else []),
-            model={"name": f"TemporalModel {self.options['kind']}", "classes": self.classes},
-        )
-        group = "fused" if faces is None else "face"
-        return build_dataset(group, variables, coords, history=history)
-
-    def _compare(self, dataset: xr.Dataset, label: object) -> xr.Dataset:
-        """Truth beside prediction, a labelled row each."""
-        own = as_dataset(dataset, "dataset")["time"].values
-        clip, _ = read_clip(dataset, self.features, self.columns, None)
-        names = read_labels([label], [clip], [own])
-        found = self.predict(as_dataset(dataset, "dataset"))
-        by_row = (clip.frame_class >= 0).any() or np.isfinite(clip.frame_values).any()
-        rows = slice(None) if by_row else 0
-        variables: dict = {}
-        if len(self.classes) > 1:
-            codes = clip.frame_class if by_row else np.array([clip.clip_class])
-            truth = np.array([*names, ""], dtype=object)[codes]
-            said = found["emotion_probability" if by_row else "clip_probability"].values
-            variables["truth"] = ("row", truth.astype(str))
-            variables["probability"] = (("row", "emotion"), np.atleast_2d(said))
-        for name in self.values:
-            true = clip.frame_values if by_row else clip.clip_values[None]
-            variables[f"true_{name}"] = ("row", true[:, VALUES.index(name)])
-            said = found[name if by_row else f"clip_{name}"].values
-            variables[name] = ("row", np.atleast_1d(said)[rows] if by_row else np.atleast_1d(said))
-        return xr.Dataset(variables, coords={"emotion": self.classes})
