@@ -80,7 +80,9 @@ def detect_faces(
     Hungarian method on distance from where the face's motion takes it, and on size. A face
     unseen for half a second may be anywhere it could have moved to; one that was away up to
     three seconds must come back to its place. A hard cut ends every track: who is who in
-    two shots, positions cannot tell; :func:`merge_faces` can. Tracks are
+    two shots, positions cannot tell; :func:`merge_faces` can. With fewer than four frames a
+    second cuts are not looked for, since too much changes by itself: faces in the same place
+    before and after one are then taken for the same. Tracks are
     dropped when seen in one frame only or never clearly (score below 0.75). Faces
     narrower than about 5 % of the picture's
     longer side are missed, as are faces turned away or upside down.

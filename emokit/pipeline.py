@@ -28,6 +28,7 @@ def analyze(
     *,
     fps: float | None = None,
     max_faces: int | None = None,
+    landmarks: bool = False,
     model: str = "mesh",
     weights: str | Path | None = None,
     device: str = "auto",
@@ -42,7 +43,7 @@ def analyze(
         A clip, or what :func:`open_clip` takes.
     fps, max_faces
         As in :func:`detect_faces`.
-    model, weights, device, batch_size
+    landmarks, model, weights, device, batch_size
         As in :func:`extract_action_units`. With py-feat the face's emotions, valence and
         arousal are the network's own; ``unit_presence``, which :func:`explain` needs, is
         left out, for the units do not explain them. To have emotions by the prototypes
@@ -90,6 +91,7 @@ def analyze(
         reader = open_reader(
             clip,
             model=model,
+            landmarks=landmarks,
             weights=weights,
             device=device,
             batch_size=batch_size,

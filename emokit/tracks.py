@@ -157,6 +157,8 @@ def _copy_rows(faces: xr.Dataset, rows: np.ndarray, source: int | None, target: 
             # A frame that cannot be read stays one, whoever is in it.
             read = changed.values[:, target] != FACE_STATUS.index("unreadable_frame")
             changed.values[rows & read, target] = FACE_STATUS.index("no_face")
+        elif name == "quality_reason":
+            changed.values[rows, target] = 0
         elif np.issubdtype(changed.dtype, np.floating):
             changed.values[rows, target] = np.nan
         copied[name] = changed.transpose(*array.dims)

@@ -62,6 +62,17 @@ def test_silent_clip_and_sound_file(feat_data, real_clips):
     assert np.isfinite(spoken["fused"]["arousal"]).any()
 
 
+def test_one_pass_gives_what_the_stages_give():
+    """And keeps the landmarks when asked for them."""
+    clip = ek.sample_clip()
+    result = ek.analyze(clip, fps=6, landmarks=True, progress=False)["face"].to_dataset()
+    faces = ek.detect_faces(clip, fps=6, progress=False)
+    units = ek.extract_action_units(clip, faces, landmarks=True, progress=False)
+    for stage in (faces, units):
+        for name in stage.data_vars:
+            xr.testing.assert_equal(result[name], stage[name])
+
+
 def test_broken_sound_does_not_lose_the_picture(feat_data, monkeypatch):
     clip = ek.open_clip(feat_data / "single_face.mp4")
 

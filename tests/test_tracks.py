@@ -78,6 +78,26 @@ def test_whole_result_of_a_clip(sample):
     assert xr_back.drop_attrs().equals(face.drop_attrs())
 
 
+def test_the_reason_of_a_quality_moves_with_it():
+    faces = tracks((0, 10))
+    reason = np.full((len(TIME), 1), ek.schema.QUALITY_REASON.index("blurred"), np.int8)
+    quality = np.full((len(TIME), 1), 0.3)
+    faces = faces.merge(
+        ek.schema.build_dataset(
+            "face",
+            {"face_quality": quality, "quality_reason": reason},
+            {"time": TIME, "face": ["face_0"]},
+            history="[]",
+        ),
+        combine_attrs="drop_conflicts",
+    )
+    split = ek.split_face(faces, "face_0", time=0.5)
+    known = np.isfinite(split["face_quality"].values)
+    assert known.sum() == len(TIME)
+    assert (split["quality_reason"].values[known] == 4).all()
+    assert (split["quality_reason"].values[~known] == 0).all()
+
+
 def test_renamed_tracks_and_unreadable_frames():
     faces = tracks((0, 8)).assign_coords(face=["Anna"])
     unreadable = ek.schema.FACE_STATUS.index("unreadable_frame")
