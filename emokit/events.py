@@ -28,6 +28,9 @@ _JITTER_FACTOR = 8
 #: is a glitch.
 _MICRO_SHORTEST, _MICRO_LONGEST, _MICRO_RATE = 1 / 6, 0.5, 24.0
 
+#: Seconds between rows from which on nothing can be said of micro-expressions.
+_COARSE = 1 / (_MICRO_RATE * 0.98)
+
 #: Eyes that close for a moment blink; that is no micro-expression.
 _BLINKS = ("AU43", "AU45")
 
@@ -114,7 +117,8 @@ def find_events(
             if found["duration"] >= min_duration:
                 brief = _MICRO_SHORTEST <= found["duration"] < _MICRO_LONGEST
                 brief = brief and found["complete"] and label not in _BLINKS
-                flag = float("nan") if too_coarse else float(brief)
+                flag = float("nan") if too_coarse or found["coarse"] else float(brief)
+                del found["coarse"]
                 rows.append({**found, "micro": flag, "face": track, "label": label, "kind": kind})
     rows.sort(key=lambda row: (row["onset"], row["face"], row["label"]))
     history = extend_history(
@@ -197,6 +201,7 @@ def find_rises(
                 "intensity": padded[peak],
                 "velocity": (part[apex] - part[before]) / took if took > 0 else float("nan"),
                 "complete": complete,
+                "coarse": bool((np.diff(at[before : after + 1]) > _COARSE).any()),
             }
 
 
@@ -226,7 +231,7 @@ def _why_not_micro(ds: xr.Dataset) -> str | None:
     smoothed = [
         step.get("parameters", {}).get("window", 0)
         for step in read_history(ds)
-        if step.get("step") == "smooth" and step.get("method") != "kalman"
+        if step.get("step") == "smooth"
     ]
     if smoothed and max(smoothed) >= 0.2:
         return f"the values were smoothed over {max(smoothed):g} s, which takes brief events away"

@@ -105,12 +105,14 @@ class TemporalModel:
             raise ValueError("hidden and layers must be at least 1, dropout in 0 to 1")
         if fps is not None and not fps > 0:
             raise ValueError(f"fps must be positive, or None; got {fps!r}")
+        if not bidirectional and kind in ("tcn", "transformer", "conv3d"):
+            raise ValueError(f"kind {kind!r} looks both ways; bidirectional=False is for gru, lstm")
         if features is None and (encoder is not None or kind == "conv3d"):
             features = [CROP]
         self.options = {
             "kind": kind, "features": None if features is None else list(features), "fps": fps,
             "hidden": hidden, "layers": layers, "dropout": dropout,
-            "bidirectional": bidirectional, "encoder": encoder, "device": device, "seed": seed,
+            "bidirectional": bidirectional, "encoder": encoder, "device": device, "seed": int(seed),
         }  # fmt: skip
         self.features: list[str] = []
         self.columns: list[str] = []
@@ -189,7 +191,11 @@ class TemporalModel:
         """
         from . import training
 
+        if not (epochs >= 1 and batch_size >= 1):
+            raise ValueError("epochs and batch_size must be at least 1")
         clips, subjects = self._prepare(datasets, labels, groups)
+        if self.values and batch_size == 1:
+            raise ValueError("batch_size must be at least 2: one clip alone has no concordance")
         with training.quiet_threads(threads):
             self._build(clips, encoder_weights)
             rows = training.train(
@@ -241,6 +247,8 @@ class TemporalModel:
         if self._network is None:
             raise ValueError("this model is not fitted; call fit, or load one")
         faces = dataset["face"].values if "face" in dataset.dims else None
+        if not dataset.sizes["time"] or (faces is not None and not len(faces)):
+            raise ValueError("dataset has no rows, or no face, to predict")
         singles = [dataset] if faces is None else [dataset.sel(face=name) for name in faces]
         own = np.asarray(dataset["time"].values)
         outputs = []
@@ -408,14 +416,16 @@ class TemporalModel:
         if not len(datasets):
             raise ValueError("datasets must hold at least one sequence")
         self.features = choose_features(datasets[0], self.options["features"])
-        clips, columns = [], None
+        fps = self.options["fps"]
+        known: dict[str, None] = {}
         for i, ds in enumerate(datasets):
-            clip, names = read_clip(
-                ds, self.features, columns, self.options["fps"], f"datasets[{i}]"
-            )
-            columns = names if columns is None else columns
-            clips.append(clip)
-        self.columns = columns
+            _, names = read_clip(ds, self.features, None, None, f"datasets[{i}]")
+            known |= dict.fromkeys(names)
+        self.columns = list(known)
+        clips = [
+            read_clip(ds, self.features, self.columns, fps, f"datasets[{i}]")[0]
+            for i, ds in enumerate(datasets)
+        ]
         times = [as_dataset(ds, "datasets")["time"].values for ds in datasets]
         self.classes = read_labels(labels, clips, times)
         self.values = [

@@ -136,6 +136,11 @@ def test_micro_expressions_are_flagged_where_the_rate_can_carry_them():
     assert found.micro.isnull().all() and "10 rows a second" in found.attrs["micro_note"]
     with pytest.raises(ValueError, match="10 rows a second are too few; 24 are needed"):
         ek.find_events(slow, micro=True)
+    uneven_rate = aus.isel(time=np.r_[0:60, 60:300:6, 300:480])
+    found = ek.find_events(uneven_rate)
+    assert np.isnan(found.micro[found.label.values == "AU04"]).all()
+    with pytest.raises(ValueError, match=r"smoothed over 0.3 s"):
+        ek.find_events(ek.smooth(aus, method="kalman"), micro=True)
     with pytest.raises(ValueError, match=r"smoothed over 0.5 s"):
         ek.find_events(ek.smooth(aus, window=0.5), micro=True)
     assert "micro" not in ek.find_events(aus, micro=False)
