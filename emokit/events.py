@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -81,6 +82,11 @@ def find_events(
         If `aus` holds neither, an option is unknown or out of range, or `micro` is asked
         of a sampling below 24 frames/s, or of values smoothed over 0.2 s or more.
 
+    Warns
+    -----
+    UserWarning
+        If rows usually lie further apart than `max_gap`, so that nothing can be found.
+
     Notes
     -----
     Events are peaks by prominence (:func:`scipy.signal.find_peaks`), so that two smiles
@@ -105,6 +111,12 @@ def find_events(
     if not max_gap > 0 or not min_duration >= 0:
         raise ValueError("max_gap must be positive, and min_duration not negative")
     validate(aus, group="face", argument="aus")
+    if aus.sizes["time"] > 1 and np.median(np.diff(aus["time"].values)) > max_gap:
+        warnings.warn(
+            f"rows lie {np.median(np.diff(aus['time'].values)):.3g} s apart, further than max_gap="
+            f"{max_gap:g} s, so no event can be found; give a larger max_gap",
+            stacklevel=2,
+        )
     too_coarse = _why_not_micro(aus) if micro is not False else None
     if micro and too_coarse:
         raise ValueError(f"micro-expressions cannot be told: {too_coarse}")

@@ -64,18 +64,26 @@ def collect_outputs(
 def set_beside(
     clip: Clip, names: Sequence[str], found: xr.Dataset, *, values: Sequence[str]
 ) -> xr.Dataset:
-    """Truth of `clip`, whose classes have `names`, beside what was `found`, a labelled row each."""
+    """Truth of `clip`, whose classes have `names`, beside what was `found`, a labelled row each.
+
+    Where some labels are by row, what is known of the whole clip goes for each of its rows.
+    """
     by_row = (clip.frame_class >= 0).any() or np.isfinite(clip.frame_values).any()
     variables: dict = {}
     if "emotion_probability" in found:
         codes = clip.frame_class if by_row else np.array([clip.clip_class])
+        if by_row and (codes < 0).all():
+            codes = np.full_like(codes, clip.clip_class)
         truth = np.array([*names, ""], dtype=object)[codes]
         said = found["emotion_probability" if by_row else "clip_probability"].values
         variables["truth"] = ("row", truth.astype(str))
         variables["probability"] = (("row", "emotion"), np.atleast_2d(said))
     for name in values:
         true = clip.frame_values if by_row else clip.clip_values[None]
-        variables[f"true_{name}"] = ("row", true[:, VALUES.index(name)])
+        true = true[:, VALUES.index(name)]
+        if by_row and np.isnan(true).all():
+            true = np.full_like(true, clip.clip_values[VALUES.index(name)])
+        variables[f"true_{name}"] = ("row", true)
         said = found[name if by_row else f"clip_{name}"].values
         variables[name] = ("row", np.atleast_1d(said))
     coords = {"emotion": found["emotion"].values} if "emotion_probability" in found else {}

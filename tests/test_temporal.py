@@ -302,6 +302,19 @@ def test_cross_validation_by_row_holds_values_too():
     assert truth.tolist() == labels[2]["emotion"].tolist()
 
 
+def test_a_class_of_the_clip_goes_for_its_rows_where_values_are_by_row():
+    clips, labels = level_task(4)
+    mixed = [
+        {"emotion": name, "valence": label["valence"]}
+        for name, label in zip("abab", labels, strict=True)
+    ]
+    found = ek.TemporalModel(hidden=4).cross_validate(
+        clips, mixed, groups=list("wxyz"), n_folds=2, epochs=1, progress=False
+    )
+    for i, name in enumerate("abab"):
+        assert set(found.truth.values[found.sequence.values == i]) == {name}
+
+
 def test_it_stops_when_it_does_not_get_better():
     clips, _ = order_task(20)
     by_chance = np.random.default_rng(0).choice(["a", "b"], 20)
