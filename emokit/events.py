@@ -111,7 +111,7 @@ def find_events(
     if not max_gap > 0 or not min_duration >= 0:
         raise ValueError("max_gap must be positive, and min_duration not negative")
     validate(aus, group="face", argument="aus")
-    if aus.sizes["time"] > 1 and np.median(np.diff(aus["time"].values)) > max_gap:
+    if aus.sizes["time"] > 1 and np.median(np.diff(aus["time"].values)) > max_gap * (1 + 1e-9):
         warnings.warn(
             f"rows lie {np.median(np.diff(aus['time'].values)):.3g} s apart, further than max_gap="
             f"{max_gap:g} s, so no event can be found; give a larger max_gap",
