@@ -20,6 +20,9 @@ _OF_LABELS = ("accuracy", "unweighted_recall", "macro_f1")
 _OF_PROBABILITY = (*_OF_LABELS, "auc", "calibration_error")
 _OF_NUMBERS = ("concordance", "pearson", "icc", "mean_absolute_error")
 
+#: Fewer people than this hardly differ from draw to draw.
+_FEW = 5
+
 
 def score(
     truth: np.ndarray,
@@ -35,15 +38,17 @@ def score(
     Parameters
     ----------
     truth : array_like or xarray.DataArray, shape (row,)
-        Labels (str), or numbers.
+        Labels, True and False among them, or numbers.
     estimate : array_like or xarray.DataArray, shape (row,) or (row, class)
-        Labels; probabilities of the classes; or, where `truth` is numbers, numbers.
-        Missing rows are left out.
+        Labels; probabilities of the classes; where `truth` is True and False, the
+        probability of True; or, where `truth` is numbers, numbers. Missing rows are left
+        out.
     subjects : sequence of str, shape (row,), optional
         Who is in each row. Rows of one person are not independent, so intervals draw
         people, not rows. Without, each row counts as a person of its own.
-    labels : sequence of str, optional
-        Names of the classes; a DataArray's own coordinate by default.
+    labels : sequence, optional
+        The classes of a probability (row, class), as `truth` writes them; a DataArray's own
+        coordinate by default.
     n_resamples : int
         Of the bootstrap.
     seed : int
@@ -52,7 +57,8 @@ def score(
     Returns
     -------
     xarray.Dataset
-        ``value``, ``low`` and ``high (metric)``, the 95 % interval; ``accuracy`` (which is
+        ``value``, ``low`` and ``high (metric)``, the 95 % interval, NaN with one person
+        only; ``accuracy`` (which is
         the weighted average recall), ``unweighted_recall``, ``macro_f1``, and of
         probabilities ``auc`` and ``calibration_error``; of numbers ``concordance``,
         ``pearson``, ``icc`` (ICC(2,1)) and ``mean_absolute_error``.
@@ -60,18 +66,26 @@ def score(
     Raises
     ------
     ValueError
-        If the shapes do not fit.
+        If the shapes, or the coordinates of two DataArrays, do not fit, if numbers stand
+        against labels, or if `subjects` leaves a row without a name.
+
+    Warns
+    -----
+    UserWarning
+        With fewer than five people, of whom no interval says much.
 
     Examples
     --------
     >>> import emokit as ek
-    >>> found = ek.score(["joy", "fear", "joy", "fear"], ["joy", "joy", "joy", "fear"])
+    >>> truth = ["joy", "fear", "joy", "fear", "joy", "fear", "joy", "fear"]
+    >>> found = ek.score(truth, ["joy", "joy", "joy", "fear"] * 2)
     >>> found["value"].sel(metric="accuracy").item()
     0.75
     """
-    who = read_rows(subjects, len(truth), "subjects", default=np.arange(len(truth)))
+    who = read_subjects(subjects, len(truth), default=np.arange(len(truth)))
     names, kept, measure, arrays = read_pair(truth, estimate, labels)
     who = who[kept]
+    _warn_of_few(who)
     low, high = interval(draw(measure, arrays, who, n_resamples=n_resamples, seed=seed))
     return xr.Dataset(
         {
@@ -114,7 +128,13 @@ def bootstrap(
     Returns
     -------
     low, high : float
-        Percentiles of the draws; draws in which the figure is NaN are left out.
+        Percentiles of the draws; draws in which the figure is NaN are left out. NaN with
+        one person only, whom every draw would repeat.
+
+    Warns
+    -----
+    UserWarning
+        With fewer than five people.
 
     Notes
     -----
@@ -134,7 +154,8 @@ def bootstrap(
     rows = {len(array) for array in arrays}
     if len(rows) != 1:
         raise ValueError("arrays must have the same number of rows, and there must be one")
-    who = read_rows(subjects, rows.pop(), "subjects", default=np.arange(len(arrays[0])))
+    who = read_subjects(subjects, rows.pop(), default=np.arange(len(arrays[0])))
+    _warn_of_few(who)
     arrays = tuple(np.asarray(array) for array in arrays)
     draws = draw(function, arrays, who, n_resamples=n_resamples, seed=seed)
     low, high = interval(draws, level)
@@ -155,7 +176,8 @@ def split_subjects(
     subjects : sequence of str, shape (row,)
         Who is in each row.
     labels : sequence of str, shape (row,), optional
-        Kept as even over the folds as the people allow.
+        Kept as even over the folds as the people allow; not at all where every label has
+        fewer rows than there are folds.
     n_folds : int
         At most as many as there are people.
     seed : int
@@ -169,7 +191,7 @@ def split_subjects(
     Raises
     ------
     ValueError
-        If there are fewer people than folds.
+        If there are fewer people than folds, or a row has no subject (NaN, None or "").
 
     Examples
     --------
@@ -178,18 +200,23 @@ def split_subjects(
     >>> sorted(tuple(test.tolist()) for _, test in folds)
     [(0, 1), (2,), (3,)]
     """
-    who = np.asarray(subjects)
+    who = read_subjects(subjects, len(subjects))
     people = len(np.unique(who))
     if not 2 <= n_folds <= people:
         raise ValueError(f"n_folds must be from 2 to the number of people, {people}; got {n_folds}")
+    by_person = GroupKFold(n_folds, shuffle=True, random_state=seed).split(who, groups=who)
     if labels is None:
-        return list(GroupKFold(n_folds, shuffle=True, random_state=seed).split(who, groups=who))
+        return list(by_person)
     labels = read_rows(labels, len(who), "labels").astype(str)
+    if np.unique(labels, return_counts=True)[1].max() < n_folds:  # StratifiedGroupKFold refuses
+        return list(by_person)
     with warnings.catch_warnings():
         # Rare classes cannot be even over folds of people; that is not news to the user.
         warnings.simplefilter("ignore", UserWarning)
-        folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-        return list(folds.split(who, labels, groups=who))
+        even = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+        folds = list(even.split(who, labels, groups=who))
+    # It may leave a fold empty, where people are few.
+    return folds if all(len(test) for _, test in folds) else list(by_person)
 
 
 def match_events(
@@ -201,7 +228,7 @@ def match_events(
     ----------
     truth, found : xarray.Dataset
         Along ``event``, with ``onset`` and ``offset`` in seconds, as
-        :func:`find_events` returns.
+        :func:`find_events` returns. Events without both (NaN) are left out.
     min_overlap : float
         A found event hits a true one where their intersection over their union is at
         least this. Each hits one at most; pairs are chosen so that overlap is greatest.
@@ -241,13 +268,15 @@ def match_events(
     overlap[(union == 0) & (start == true_start)] = 1
     for name in by:
         overlap[found[name].values[:, None] != truth[name].values[None]] = 0
+    known, truly_known = np.isfinite(start + end)[:, 0], np.isfinite(true_start + true_end)[0]
+    overlap[~known] = overlap[:, ~truly_known] = 0
     overlap[overlap < min_overlap] = 0
     rows, columns = linear_sum_assignment(overlap, maximize=True)
     hit = overlap[rows, columns] > 0
     rows, columns = rows[hit], columns[hit]
     match = np.full(start.shape[0], -1)
     match[rows] = columns
-    n_found, n_true, n_hits = start.shape[0], true_start.shape[1], len(rows)
+    n_found, n_true, n_hits = int(known.sum()), int(truly_known.sum()), len(rows)
     errors = np.abs(start[rows, 0] - true_start[0, columns])
     nan = float("nan")
     return xr.Dataset(
@@ -270,13 +299,15 @@ def draw(
     n_resamples: int,
     seed: int,
 ) -> np.ndarray:
-    """What `function` gives for each draw of people, (draw, figure)."""
+    """What `function` gives for each draw of people, (draw, figure); NaN if there is but one."""
     if not n_resamples >= 1:
         raise ValueError(f"n_resamples must be at least 1; got {n_resamples!r}")
     rng = np.random.default_rng(seed)
     _, number = np.unique(who, return_inverse=True)
     order = np.argsort(number, kind="stable")
     rows_of = np.split(order, np.flatnonzero(np.diff(number[order])) + 1)
+    if len(rows_of) < 2:
+        return np.full((n_resamples, np.size(function(*arrays))), np.nan)
     draws = []
     for _ in range(n_resamples):
         chosen = rng.integers(len(rows_of), size=len(rows_of))
@@ -300,6 +331,7 @@ def read_pair(
 
     Classes become numbers, so that the bootstrap need not read names a thousand times.
     """
+    truth, estimate = metrics.align_rows(truth, estimate)
     if isinstance(estimate, xr.DataArray) and estimate.ndim == 2 and labels is None:
         labels = estimate[estimate.dims[-1]].values
     truth, estimate = np.asarray(truth), np.asarray(estimate)
@@ -308,24 +340,39 @@ def read_pair(
             f"truth must be one value a row, and the estimate as long; got {truth.shape} "
             f"and {estimate.shape}"
         )
-    if estimate.ndim == 1 and all(np.issubdtype(a.dtype, np.number) for a in (truth, estimate)):
+    known = ~metrics.is_missing(truth)
+    numeric, exact = np.issubdtype(truth.dtype, np.number), estimate.dtype.kind != "f"
+    if estimate.ndim == 1 and not numeric and not exact:
+        estimate, labels = _read_chance_of_true(truth[known], estimate)
+    if estimate.ndim == 1 and numeric and np.issubdtype(estimate.dtype, np.number):
         names, kept = _OF_NUMBERS, np.isfinite(truth) & np.isfinite(estimate)
         measure, arrays = _measure_numbers, [truth[kept], estimate[kept]]
+    elif estimate.ndim == 1:
+        names, kept = _OF_LABELS, known & ~metrics.is_missing(estimate)
+        pair = metrics.name_labels(truth[kept], estimate[kept])
+        classes, codes = np.unique(np.concatenate(pair), return_inverse=True)
+        measure, arrays = partial(_measure_labels, n=len(classes)), np.split(codes, 2)
     else:
-        known = ~pd.isna(truth) & (truth != "")
-        if estimate.ndim == 1:
-            names, kept = _OF_LABELS, known & ~pd.isna(estimate) & (estimate != "")
-            classes = pd.Index(sorted({*truth[kept].tolist(), *estimate[kept].tolist()}))
-            second = classes.get_indexer(estimate[kept])
-            measure = partial(_measure_labels, n=len(classes))
-        else:
-            _, _, classes = metrics.read_probability(truth, estimate, labels)
-            names, kept = _OF_PROBABILITY, known & np.isfinite(estimate).all(1)
-            classes, second, measure = pd.Index(classes), estimate[kept], _measure_probability
-        arrays = [classes.get_indexer(truth[kept]), second]
+        names, kept = _OF_PROBABILITY, known & np.isfinite(estimate).all(1)
+        true, said, classes = metrics.read_probability(truth, estimate, labels)
+        measure, arrays = _measure_probability, [pd.Index(classes).get_indexer(true), said]
     if not kept.any():
         raise ValueError("truth and estimate have no row in common")
     return names, kept, measure, arrays
+
+
+def _read_chance_of_true(
+    truth: np.ndarray, estimate: np.ndarray
+) -> tuple[np.ndarray, tuple[bool, bool]]:
+    """Probabilities (row, class) and classes, where one number a row is that of True."""
+    if not all(isinstance(label, bool | np.bool_) for label in truth.tolist()):
+        raise ValueError(
+            "estimate must be labels, or have a column for each class, where truth is labels; "
+            "got one number a row"
+        )
+    if (estimate < 0).any() or (estimate > 1).any():
+        raise ValueError("estimate must be probabilities, in 0 to 1, where truth is True and False")
+    return np.stack([1 - estimate, estimate], axis=1), (False, True)
 
 
 def _measure_numbers(truth: np.ndarray, estimate: np.ndarray) -> list[float]:
@@ -369,3 +416,26 @@ def read_rows(
     if values.shape != (n,):
         raise ValueError(f"{argument} must be one value for each of {n} rows; got {values.shape}")
     return values
+
+
+def read_subjects(values: Sequence | None, n: int, default: np.ndarray | None = None) -> np.ndarray:
+    """Who is in each of `n` rows; nobody may be missing."""
+    who = read_rows(values, n, "subjects", default)
+    missing = np.flatnonzero(metrics.is_missing(who))
+    if len(missing):
+        raise ValueError(
+            f"subjects must name a person for every row; row {missing[0]} has "
+            f"{who[missing[0]]!r}, and {len(missing)} of {n} lack one"
+        )
+    return who.astype(str) if who.dtype == object else who
+
+
+def _warn_of_few(who: np.ndarray) -> None:
+    people = len(np.unique(who))
+    if people < _FEW:
+        warnings.warn(
+            f"an interval from {people} people says little"
+            if people > 1
+            else "there is no interval from one person",
+            stacklevel=3,
+        )

@@ -1,13 +1,15 @@
 """How near estimates come to labels: one number from two arrays.
 
 Every function takes the truth first and the estimate second, as arrays or DataArrays of the
-same shape, and leaves out what is missing in either (NaN, None or ""). Scikit-learn computes
-what it knows; what it lacks is written out here.
+same shape, and leaves out what is missing in either (NaN, None or ""). Labels that are numbers
+compare as numbers, so that 1, 1.0 and True are one label; others compare as text. Scikit-learn
+computes what it knows; what it lacks is written out here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 
 import numpy as np
 import pandas as pd
@@ -95,6 +97,12 @@ def confusion(
     Returns
     -------
     xarray.DataArray, dims ``(truth, predicted)``
+        Named by text. All zero where there is nothing to compare.
+
+    Raises
+    ------
+    ValueError
+        As :func:`accuracy`, and if `labels` lacks a label that occurs.
 
     Examples
     --------
@@ -103,14 +111,19 @@ def confusion(
     [[1 1]
      [0 1]]
     """
-    truth, predicted = _labels(truth, predicted)
-    names = list(labels) if labels is not None else sorted(set(truth) | set(predicted))
-    strange = (set(truth) | set(predicted)) - set(names)
+    order = () if labels is None else np.array([*labels], dtype=object)
+    truth, predicted, order = _labels(truth, predicted, order)
+    occur = {*truth.tolist(), *predicted.tolist()}
+    names = sorted(occur) if labels is None else order.tolist()
+    strange = occur - set(names)
     if strange:
         raise ValueError(f"labels lacks {', '.join(sorted(strange))}, which occur")
-    counts = sk.confusion_matrix(
-        truth, predicted, labels=names, normalize="true" if normalize else None
-    )
+    if truth.size:
+        counts = sk.confusion_matrix(
+            truth, predicted, labels=names, normalize="true" if normalize else None
+        )
+    else:  # which scikit-learn refuses
+        counts = np.zeros((len(names),) * 2, dtype=float if normalize else int)
     return xr.DataArray(
         counts, dims=("truth", "predicted"), coords={"truth": names, "predicted": names}
     )
@@ -143,17 +156,17 @@ def concordance(truth: np.ndarray, estimate: np.ndarray) -> float:
     0.571
     """
     truth, estimate = _numbers(truth, estimate)
-    if truth.size < 2:
+    if truth.size < 2 or _is_constant(np.concatenate([truth, estimate])):
         return float("nan")
     covariance = np.mean((truth - truth.mean()) * (estimate - estimate.mean()))
     spread = truth.var() + estimate.var() + (truth.mean() - estimate.mean()) ** 2
-    return float(2 * covariance / spread) if spread > 0 else float("nan")
+    return float(2 * covariance / spread)
 
 
 def pearson(truth: np.ndarray, estimate: np.ndarray) -> float:
     """Pearson's correlation; NaN where either is constant. Takes what :func:`concordance` does."""
     truth, estimate = _numbers(truth, estimate)
-    if truth.size < 2 or np.ptp(truth) == 0 or np.ptp(estimate) == 0:
+    if truth.size < 2 or _is_constant(truth) or _is_constant(estimate):
         return float("nan")
     return float(np.corrcoef(truth, estimate)[0, 1])
 
@@ -174,7 +187,8 @@ def intraclass_correlation(ratings: np.ndarray, *, form: str = "ICC(2,1)") -> fl
     Returns
     -------
     float
-        At most 1; NaN with fewer than two whole rows.
+        At most 1; NaN with fewer than two whole rows, or where no target differs from
+        another in its mean.
 
     Notes
     -----
@@ -199,7 +213,7 @@ def intraclass_correlation(ratings: np.ndarray, *, form: str = "ICC(2,1)") -> fl
         raise ValueError(f"ratings must be (target, rater) with two raters; got {table.shape}")
     table = table[np.isfinite(table).all(1)]
     n, k = table.shape
-    if n < 2:
+    if n < 2 or _is_constant(table.mean(1), magnitude=np.abs(table).max()):
         return float("nan")
     mean = table.mean()
     rows = k * ((table.mean(1) - mean) ** 2).sum() / (n - 1)
@@ -213,7 +227,7 @@ def intraclass_correlation(ratings: np.ndarray, *, form: str = "ICC(2,1)") -> fl
             (rows - error) / (rows + (columns - error) / n),
         ),
         "3": ((rows - error) / (rows + (k - 1) * error), (rows - error) / rows),
-    }[form[4]] if rows > 0 else (float("nan"),) * 2  # fmt: skip
+    }[form[4]]
     return float(single if form[6] == "1" else mean_of)
 
 
@@ -237,6 +251,12 @@ def auc(
     -------
     float
         NaN where fewer than two classes occur.
+
+    Raises
+    ------
+    ValueError
+        If the shapes, or the coordinates of two DataArrays, differ, the classes have no
+        names, or `truth` has a label that is none of them.
     """
     if np.ndim(probability) == 1:
         truth, probability = _numbers(truth, probability)
@@ -259,7 +279,8 @@ def unit_f1(truth: xr.DataArray, estimate: xr.DataArray, *, threshold: float = 0
     Returns
     -------
     xarray.DataArray, dims ``(action_unit,)``
-        Over the units that both have. NaN for a unit that is shown in neither.
+        Over the units that both have. NaN for a unit that is shown in neither, or that
+        was never read in both at once.
 
     Examples
     --------
@@ -278,8 +299,9 @@ def unit_f1(truth: xr.DataArray, estimate: xr.DataArray, *, threshold: float = 0
         raise ValueError("truth and estimate have no action unit in common")
     values = []
     for unit in units:
-        ours, theirs = _numbers(truth.sel(action_unit=unit), estimate.sel(action_unit=unit))
-        values.append(sk.f1_score(ours >= threshold, theirs >= threshold, zero_division=np.nan))
+        pair = _numbers(truth.sel(action_unit=unit), estimate.sel(action_unit=unit))
+        ours, theirs = (intensity >= threshold for intensity in pair)
+        values.append(sk.f1_score(ours, theirs, zero_division=np.nan) if ours.size else np.nan)
     return xr.DataArray(values, dims="action_unit", coords={"action_unit": units}, name="f1")
 
 
@@ -306,8 +328,10 @@ def read_probability(
     Raises
     ------
     ValueError
-        If the shapes do not fit, the names are missing, or a true label is not among them.
+        If the shapes or coordinates do not fit, the names are missing, or a true label is not
+        among them.
     """
+    truth, probability = align_rows(truth, probability)
     if isinstance(probability, xr.DataArray) and labels is None:
         labels = probability[probability.dims[-1]].values
     truth = np.asarray(truth, dtype=object)
@@ -319,20 +343,63 @@ def read_probability(
         )
     if labels is None or len(labels) != values.shape[-1]:
         raise ValueError(f"labels must name the {values.shape[-1]} classes of probability")
-    names = [str(name) for name in labels]
-    truth, values = truth.ravel(), values.reshape(-1, len(names))
-    whole = np.isfinite(values).all(1) & ~_is_missing(truth)
-    truth = truth[whole].astype(str)
+    truth, values = truth.ravel(), values.reshape(-1, len(labels))
+    whole = np.isfinite(values).all(1) & ~is_missing(truth)
+    truth, names = name_labels(truth[whole], np.array([*labels], dtype=object))
     strange = sorted(set(truth) - set(names))
     if strange:
         raise ValueError(f"probability has no class {', '.join(strange)}, which truth has")
-    return truth, values[whole], names
+    return truth, values[whole], names.tolist()
 
 
-def _labels(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def name_labels(*several: np.ndarray) -> list[np.ndarray]:
+    """Labels as text that is equal where the labels are: 1, 1.0 and, beside these, True.
+
+    Nothing may be missing in them.
+    """
+    listed = [np.asarray(labels, dtype=object).tolist() for labels in several]
+    kinds = {type(label) for labels in listed for label in labels}
+    only_flags = all(issubclass(kind, bool | np.bool_ | str) for kind in kinds)
+
+    def name(label: object) -> str:
+        if isinstance(label, bool | np.bool_):
+            return str(bool(label) if only_flags else int(label))
+        if isinstance(label, Real) and float(label).is_integer():
+            return str(int(label))
+        return str(label)
+
+    return [np.array([name(label) for label in labels], dtype=str) for labels in listed]
+
+
+def is_missing(labels: np.ndarray) -> np.ndarray:
+    """Where an array of any type holds NaN, None or ""."""
+    labels = np.asarray(labels, dtype=object)
+    return pd.isna(labels) | (labels == "")
+
+
+def align_rows(truth: np.ndarray, estimate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both, the dims of two DataArrays in the order of the truth's, others last.
+
+    Raises
+    ------
+    ValueError
+        If two DataArrays differ in their coordinates.
+    """
+    if isinstance(truth, xr.DataArray) and isinstance(estimate, xr.DataArray):
+        try:
+            xr.align(truth, estimate, join="exact")
+            estimate = estimate.transpose(*truth.dims, ...)
+        except ValueError as error:
+            raise ValueError(
+                f"truth and estimate must have the same coordinates: {error}"
+            ) from None
+    return truth, estimate
+
+
+def _labels(truth: np.ndarray, predicted: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
     truth, predicted = _same_shape(truth, predicted, object)
-    kept = ~_is_missing(truth) & ~_is_missing(predicted)
-    return truth[kept].astype(str), predicted[kept].astype(str)
+    kept = ~is_missing(truth) & ~is_missing(predicted)
+    return name_labels(truth[kept], predicted[kept], *others)
 
 
 def _numbers(truth: np.ndarray, estimate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -344,14 +411,7 @@ def _numbers(truth: np.ndarray, estimate: np.ndarray) -> tuple[np.ndarray, np.nd
 def _same_shape(
     truth: np.ndarray, estimate: np.ndarray, dtype: type
 ) -> tuple[np.ndarray, np.ndarray]:
-    if isinstance(truth, xr.DataArray) and isinstance(estimate, xr.DataArray):
-        try:
-            xr.align(truth, estimate, join="exact")
-            estimate = estimate.transpose(*truth.dims)
-        except ValueError as error:
-            raise ValueError(
-                f"truth and estimate must have the same coordinates: {error}"
-            ) from None
+    truth, estimate = align_rows(truth, estimate)
     try:
         truth, estimate = np.asarray(truth, dtype=dtype), np.asarray(estimate, dtype=dtype)
     except (TypeError, ValueError) as error:
@@ -363,5 +423,7 @@ def _same_shape(
     return truth.ravel(), estimate.ravel()
 
 
-def _is_missing(labels: np.ndarray) -> np.ndarray:
-    return pd.isna(labels) | (labels == "")
+def _is_constant(values: np.ndarray, magnitude: float | None = None) -> bool:
+    """Whether values differ by no more than rounding makes of numbers of that magnitude."""
+    magnitude = np.abs(values).max() if magnitude is None else magnitude
+    return bool(np.ptp(values) <= 8 * np.finfo(np.float64).eps * magnitude)

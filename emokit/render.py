@@ -98,12 +98,14 @@ def render(
 
     Examples
     --------
-    >>> import tempfile, emokit as ek
-    >>> result = ek.analyze(ek.sample_clip(), fps=2, progress=False)
+    >>> import tempfile, xarray as xr, emokit as ek
+    >>> clip = ek.sample_clip()
+    >>> faces = ek.detect_faces(clip, fps=1, progress=False)
+    >>> result = xr.DataTree.from_dict({"face": faces})
     >>> path = f"{tempfile.mkdtemp()}/laughter.mp4"
-    >>> path = ek.render(result, path, start=17, end=17.2, tracks=["emotion"], progress=False)
+    >>> path = ek.render(result, path, clip=clip, start=17, end=17.2, progress=False)
     >>> ek.open_clip(path).size
-    (640, 480)
+    (640, 360)
     """
     if not isinstance(result, xr.DataTree):
         raise TypeError(

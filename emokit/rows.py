@@ -58,13 +58,17 @@ class Gathered:
         self._parts.append((rows, tracks, kept))
 
     def arrays(self, n_rows: int, order: list[int]) -> dict[str, np.ndarray]:
-        """Each variable as (n_rows, n_tracks, …), of the tracks in `order`; NaN elsewhere."""
+        """Each variable as (n_rows, n_tracks, …), of the tracks in `order`; NaN elsewhere.
+
+        What was gathered is let go, so that a long clip is not held twice.
+        """
         arrays = {
             name: np.full((n_rows, len(order), *shape), np.nan, np.float32)
             for name, shape in self._shapes.items()
         }
         column = {track: index for index, track in enumerate(order)}
-        for rows, tracks, values in self._parts:
+        while self._parts:
+            rows, tracks, values = self._parts.pop()
             columns = np.array([column.get(int(track), -1) for track in tracks], dtype=int)
             stays = columns >= 0
             for name, each in values.items():

@@ -104,7 +104,7 @@ def prepare_tiers(tiers: Iterable[Tier | Trace | str]) -> list[Tier | Trace]:
 
     Examples
     --------
-    >>> from emokit.annotation import Tier, prepare_tiers
+    >>> from emokit.tiers import Tier, prepare_tiers
     >>> prepare_tiers(["blink", Tier("smile", labels=["felt", "posed"])])[1].labels
     {'felt': '2', 'posed': '3'}
     """

@@ -139,6 +139,18 @@ def simulate_result(path: Path | str = "", *, faces: int = 1) -> xr.DataTree:
     return tree
 
 
+def simulate_events() -> xr.Dataset:
+    """Two events, of which the second has its apex at 10 s."""
+    return xr.Dataset(
+        {
+            "onset": ("event", [5.5, 9.0]),
+            "apex": ("event", [5.7, 10.0]),
+            "offset": ("event", [6.0, 12.0]),
+            "label": ("event", ["AU12", "AU04"]),
+        }
+    )
+
+
 def add_evidence(result: xr.DataTree) -> xr.DataTree:
     """`result` with what emotion was read from, and a mesh of 30 points inside each box."""
     face = result["face"].to_dataset()

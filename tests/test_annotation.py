@@ -8,7 +8,7 @@ import xarray as xr
 from browser import find_video, simulate_face, simulate_result
 
 import emokit as ek
-from emokit.annotation import AnnotationStore
+from emokit.annotation_store import AnnotationStore
 
 CLIP = {"name": "talk.mp4", "sha256": "ab" * 32, "duration": 20.0}
 
@@ -86,6 +86,7 @@ def test_spans_are_laid_changed_and_removed_and_each_edit_is_kept():
         (span(float("nan"), 2.0), "begin before it ends"),
         (span(1.0, 2.0, tier="brows"), "no tier 'brows'"),
         (span(1.0, 2.0, intensity="F"), "A to E or empty; got 'F'"),
+        (span(1.0, 2.0, label="grin"), "label must be one of smile in tier 'smile'; got 'grin'"),
         (span(1.0, 2.0, comment=7), "comment of a span must be text"),
         (span(5.5, 7.0), "must not overlap; one ends at 6.000"),
         (None, "not there to be removed"),
@@ -122,6 +123,7 @@ def test_a_pass_that_comes_in_pieces_is_one_edit():
         (("valence", 499, [1, 2, 3]), "has 501 samples"),
         (("valence", -1, [1]), "has 501 samples"),
         (("valence", 0, [np.inf]), "finite or NaN"),
+        (("valence", 0, [0.5, 5]), "goes from -1 to 1; got 5"),
     ],
 )
 def test_a_trace_that_does_not_fit_is_refused(args, words):
@@ -177,6 +179,24 @@ def test_datasets_survive_netcdf_json_and_a_tree(tmp_path, tiers):
     xr.testing.assert_equal(ek.load_annotations(path), ds)
 
 
+def test_a_selection_keeps_its_place_in_the_clip(tmp_path):
+    store = make_store(ek.Trace("valence"))
+    store.write_trace("valence", 125, np.linspace(0, 1, 50))
+    later = store.to_dataset().sel(time=slice(5, 8))
+    loaded = ek.load_annotations(ek.save_annotations(later, tmp_path / "a.json"))
+    known = np.isfinite(loaded["trace_value"].sel(trace="valence"))
+    assert float(loaded["time"][known][0]) == 5.0
+    assert int(known.sum()) == 50
+
+
+def test_a_run_that_leaves_the_clip_is_refused(tmp_path):
+    path = tmp_path / "a.json"
+    ek.save_annotations(fill(make_store("smile", ek.Trace("valence"))).to_dataset(), path)
+    path.write_text(path.read_text().replace('"start": 10', '"start": -3'))
+    with pytest.raises(ValueError, match="leaves the clip"):
+        ek.load_annotations(path)
+
+
 def test_a_file_that_cannot_be_read_is_left_as_it_is(tmp_path):
     path = tmp_path / "a.json"
     for text in ("", "{}", '{"format": "other"}', "[1]"):
@@ -215,7 +235,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("emokit.annotation.os.fsync", fail)
+        patch.setattr("emokit.annotation_store.os.fsync", fail)
         with pytest.raises(OSError, match="disk full"):
             store.save()
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
@@ -310,7 +330,7 @@ def test_a_disk_that_is_full_is_told_and_nothing_is_forgotten(annotate, monkeypa
 
     widget = annotate()
     with monkeypatch.context() as patch:
-        patch.setattr("emokit.annotation.os.fsync", fail)
+        patch.setattr("emokit.annotation_store.os.fsync", fail)
         answer = edit(widget, {"id": 1, "before": None, "after": span(1, 2)})
     assert "could not be written: full" in answer["unsaved"]
     answer = edit(widget, {"id": 2, "before": None, "after": span(3, 4)})

@@ -24,6 +24,7 @@ CELLS = [
     """tiers = [
     ek.Tier("smile", labels={"felt": "f", "<script>alert(1)</script>": "g"}, intensity=True),
     ek.Trace("valence"),
+    ek.Trace("arousal", relative=True),
 ]
 annotator = ek.annotate(result, tiers=tiers, annotator="Ada")
 annotator""",
@@ -175,6 +176,32 @@ def test_a_trace_is_recorded_by_the_mouse_while_the_clip_plays(desk):
     assert 0 <= desk.file["traces"][0]["input_lag"] < 1
     desk.press("Control+z")
     until(lambda: desk.file["traces"][0]["runs"], lambda runs: runs == [])
+
+
+def test_a_stick_moves_a_relative_trace_beyond_any_bound(desk):
+    page = desk.page
+    page.evaluate(
+        """() => {
+            const stick = { connected: true, axes: [0, -1], timestamp: performance.now() };
+            const value = () => [stick];
+            Object.defineProperty(navigator, "getGamepads", { value, configurable: true });
+        }"""
+    )
+    desk.root.locator(".ek-record").nth(1).click()
+    page.wait_for_timeout(100)
+    desk.press("Space")
+    until(lambda: desk.playhead, lambda t: t > 4)
+    desk.press("Space")
+    until(lambda: desk.file["traces"][1]["runs"], bool)
+    desk.press("r")
+    page.evaluate("delete navigator.getGamepads")
+    (run,) = desk.file["traces"][1]["runs"]
+    # Held all the way up, the stick crosses half of the scale, 1, in a second.
+    assert run["values"][0] == pytest.approx(0, abs=0.1)
+    slope = (run["values"][-1] - run["values"][0]) / ((len(run["values"]) - 1) / 25)
+    assert slope == pytest.approx(1, abs=0.05)
+    assert run["values"][-1] > 1.5
+    assert desk.file["edits"][-1]["device"] == "gamepad"
 
 
 def test_nothing_is_lost_by_a_reload_or_by_a_restart_of_the_kernel(desk, lab):

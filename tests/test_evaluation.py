@@ -81,6 +81,40 @@ def test_labels_that_are_missing_are_left_out():
     assert np.isnan(metrics.accuracy([""], ["a"]))
 
 
+def test_labels_that_are_numbers_compare_as_numbers():
+    assert metrics.accuracy(np.array([1, 2, 1]), np.array([1.0, 2.0, np.nan])) == 1
+    assert metrics.accuracy([True, False, True], [1, 0, 1]) == 1
+    assert metrics.accuracy([True, False], ["True", "False"]) == 1
+    assert metrics.macro_f1([1, 0, 1], [1.0, 1.0, 1.0]) == pytest.approx(0.4)
+    table = metrics.confusion([0, 1, 1], [0.0, 1.0, 0.0], labels=[1, 0])
+    assert table.values.tolist() == [[1, 1], [0, 1]]
+    assert metrics.confusion([True], [False])["truth"].values.tolist() == ["False", "True"]
+    said = [[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.5, 0.5]]
+    assert metrics.auc([0.0, 1.0, 1.0, np.nan], said, labels=[0, 1]) == 1
+
+
+def test_rounding_is_not_variance():
+    """A constant has no correlation, however its mean is rounded."""
+    for form in metrics.ICC_FORMS:
+        assert np.isnan(metrics.intraclass_correlation([[0.1, 0.2]] * 7, form=form))
+        assert np.isnan(metrics.intraclass_correlation([[0.7, 0.1]] * 6, form=form))
+    assert np.isnan(metrics.concordance([0.1] * 3, [0.1] * 3))
+    assert np.isnan(metrics.pearson([0.1 + 0.2, 0.3, 0.3], [1, 2, 2]))
+    # What is small is not constant for that.
+    small = np.array(SHROUT_FLEISS) * 1e-9
+    assert metrics.intraclass_correlation(small) == pytest.approx(0.29, abs=0.005)
+    assert metrics.concordance([1e-9, 2e-9, 3e-9], [1e-9, 2e-9, 3e-9]) == pytest.approx(1)
+
+
+def test_nothing_to_compare_is_no_error():
+    assert metrics.confusion([], []).shape == (0, 0)
+    assert metrics.confusion([""], ["a"], labels=["a", "b"]).values.tolist() == [[0, 0], [0, 0]]
+    units = {"action_unit": ["AU01", "AU12"]}
+    truth = xr.DataArray([[1, 1], [0, 1.0]], dims=("time", "action_unit"), coords=units)
+    unread = truth.where(truth["action_unit"] != "AU01")
+    np.testing.assert_array_equal(metrics.unit_f1(truth, unread), [np.nan, 1])
+
+
 def test_recall_is_macro_over_the_classes_of_the_truth():
     truth = ["a"] * 8 + ["b"] * 2
     predicted = ["a"] * 8 + ["b", "c"]
@@ -208,6 +242,48 @@ def test_score_chooses_its_metrics_by_what_it_gets():
     assert numbers["value"].sel(metric="concordance") < 1
 
 
+def test_score_takes_flags_and_numbered_classes():
+    flags, chance = [True, False, True, False] * 2, [0.9, 0.1, 0.8, 0.3] * 2
+    of_true = ek.score(flags, chance, n_resamples=20)["value"]
+    assert of_true.sel(metric=["accuracy", "auc"]).values.tolist() == [1, 1]
+    assert of_true.sel(metric="calibration_error") == pytest.approx(0.175)
+    assert ek.score(flags, [1, 0, 1, 1] * 2, n_resamples=20)["value"][0] == 0.75
+    said = np.stack([1 - np.array(chance), chance], axis=1)
+    for truth in (np.array(flags).astype(int), np.array(flags).astype(float)):
+        numbered = ek.score(truth, said, labels=[0, 1], n_resamples=20)["value"]
+        xr.testing.assert_allclose(numbered, of_true)
+    with pytest.raises(ValueError, match="must be probabilities"):
+        ek.score(flags, np.array(chance) * 10)
+    with pytest.raises(ValueError, match="a column for each class"):
+        ek.score(["joy", "fear"] * 4, chance)
+
+
+def test_score_refuses_what_was_measured_at_other_times():
+    truth = xr.DataArray(np.arange(6.0), dims="time", coords={"time": np.arange(6)})
+    with pytest.raises(ValueError, match="same coordinates"):
+        ek.score(truth, truth.assign_coords(time=truth["time"] + 10))
+    emotions, said = simulate_probabilities(6)
+    emotions = xr.DataArray(emotions, dims="row", coords={"row": np.arange(6)})
+    said = said.assign_coords(row=np.arange(6))
+    turned = ek.score(emotions, said.transpose("emotion", "row"), n_resamples=20)
+    xr.testing.assert_equal(turned, ek.score(emotions, said, n_resamples=20))
+    for function in (ek.score, metrics.auc, calibration.calibration_error):
+        with pytest.raises(ValueError, match="same coordinates"):
+            function(emotions, said.assign_coords(row=np.arange(6) + 1))
+
+
+def test_one_person_has_no_interval():
+    truth = np.arange(12.0)
+    with pytest.warns(UserWarning, match="no interval from one person"):
+        alone = ek.score(truth, truth + 1, subjects=["ann"] * 12)
+    assert alone["value"].notnull().all() and alone[["low", "high"]].isnull().all()
+    with pytest.warns(UserWarning, match="from 3 people says little"):
+        low, high = evaluation.bootstrap(np.mean, truth, subjects=np.arange(12) % 3)
+    assert low < high
+    with pytest.raises(ValueError, match="row 1 has None"):
+        ek.score(truth, truth, subjects=["ann", None, *["bob"] * 10])
+
+
 def test_nobody_is_in_training_and_test_at_once():
     people = np.repeat([f"p{i}" for i in range(12)], 5)
     labels = np.tile(["a", "b", "a", "a", "b"], 12)
@@ -219,6 +295,18 @@ def test_nobody_is_in_training_and_test_at_once():
             assert not set(people[train]) & set(people[test])
     with pytest.raises(ValueError, match="number of people, 12"):
         ek.split_subjects(people, n_folds=13)
+    with pytest.raises(ValueError, match="subjects must name a person"):
+        ek.split_subjects(["ann", None, "bob"], n_folds=2)
+
+
+def test_labels_that_cannot_be_even_over_folds_do_not_stop_the_split():
+    folds = ek.split_subjects(["a", "a", "b", "c"], labels=["x", "y", "x", "y"], n_folds=3)
+    assert sorted(tuple(test.tolist()) for _, test in folds) == [(0, 1), (2,), (3,)]
+    rng = np.random.default_rng(0)
+    for seed in range(40):
+        people = np.append(rng.integers(4, size=9), [0, 1, 2])
+        folds = ek.split_subjects(people, labels=rng.integers(2, size=12), n_folds=3, seed=seed)
+        assert all(len(train) and len(test) for train, test in folds)
 
 
 def spans(*triples):
@@ -244,6 +332,14 @@ def test_events_match_one_to_one_by_overlap_and_label():
     assert strict["n_hits"] == 0 and np.isnan(strict["onset_error"])
     nothing = ek.match_events(truth, spans())
     assert np.isnan(nothing["precision"]) and nothing["recall"] == 0
+
+
+def test_events_of_unknown_time_are_left_out():
+    truth = spans((0, 1, "AU12"), (2, 3, "AU12"), (4, np.nan, "AU12"))
+    found = spans((np.nan, np.nan, ""), (2, 3, "AU12"))
+    scored = ek.match_events(truth, found)
+    assert scored["match"].values.tolist() == [-1, 1]
+    assert (scored["precision"], scored["recall"]) == (1, 0.5)
 
 
 def simulate_audit(n_people=60, seed=0):
@@ -300,4 +396,47 @@ def test_audit_takes_probabilities_in_a_dataset_and_leaves_unknown_groups_out():
     assert found["n_rows"].values.tolist() == [290, 300]
     assert "calibration_error" in found["metric"]
     # Nothing tells the groups apart.
-    assert (found["gap_low"].sel(metric="accuracy") <= 0.05).item()
+    assert found["gap_low"].sel(metric="accuracy") < 0 < found["gap"].sel(metric="accuracy")
+    as_coordinate = ek.audit(results.set_coords(["site", "subject"]), groups="site", n_resamples=50)
+    xr.testing.assert_identical(as_coordinate, found)
+
+
+def test_the_interval_of_the_gap_allows_for_the_choice_of_groups():
+    """Four groups that do not differ: one audit in twenty may say that the widest gap is real."""
+    rng = np.random.default_rng(0)
+    people = np.repeat(np.arange(60), 10)
+    kind = np.repeat(["w", "x", "y", "z"], [210, 150, 130, 110])
+    alarms = 0
+    for _ in range(100):
+        skill = rng.beta(4, 2, 60)
+        truth = rng.choice(["joy", "fear", "anger"], 600)
+        other = rng.choice(["joy", "fear", "anger"], 600)
+        said = np.where(rng.random(600) < skill[people], truth, other)
+        table = {"truth": truth, "predicted": said, "subject": people}
+        found = ek.audit(table, groups=kind, n_resamples=40).sel(metric="accuracy")
+        assert found["gap_low"] < found["gap"] < found["gap_high"]
+        alarms += found["gap_low"].item() > 0
+    assert alarms <= 10  # of 100; at 5 %, one seed in a hundred would give more
+
+
+def test_audit_judges_the_values_of_a_cross_validation():
+    rng = np.random.default_rng(0)
+    people = np.repeat(np.arange(40), 5)
+    truth = rng.normal(size=200)
+    results = xr.Dataset(
+        {
+            "true_valence": ("row", truth),
+            "valence": ("row", truth + rng.normal(0, np.where(people < 20, 0.1, 2))),
+            "subject": ("row", people),
+        }
+    )
+    groups = np.where(people < 20, "young", "old")
+    found = ek.audit(results, groups=groups, n_resamples=60).sel(metric="concordance")
+    assert (found["highest"], found["gap_low"] > 0) == ("young", True)
+    both = results.assign(true_arousal=("row", truth), arousal=("row", truth))
+    with pytest.raises(ValueError, match="quantity must say which of valence, arousal"):
+        ek.audit(both, groups=groups)
+    arousal = ek.audit(both, groups=groups, quantity="arousal", n_resamples=60)
+    assert arousal["gap"].sel(metric="concordance") == pytest.approx(0)
+    with pytest.raises(ValueError, match="quantity must be one of valence"):
+        ek.audit(results, groups=groups, quantity="joy")

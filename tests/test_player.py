@@ -218,6 +218,52 @@ def test_a_clip_that_has_gone_is_named_and_the_timelines_remain(show):
     assert len(titles(player)) == 6
 
 
+def test_a_clip_that_was_replaced_since_is_said_and_shown(show, tmp_path):
+    path = tmp_path / "talk.mp4"
+    shutil.copy(find_video(), path)
+    result = simulate_result(path)
+    result.attrs["source_sha256"] = ek.open_clip(path).sha256
+    assert "changed" not in show(result)._layout["note"]
+    shutil.copy(find_video("single_face.mp4"), path)
+    with pytest.warns(UserWarning, match=r"talk\.mp4 is not the file that was analysed"):
+        player = show(result)
+    assert "The file has changed since it was analysed" in player._layout["note"]
+    assert player._layout["media"]["kind"] == "video"
+
+
+def test_uncertainty_becomes_a_band_where_the_data_has_it(show):
+    fused = simulate_result()["fused"].to_dataset()
+    sure = fused.assign(valence_low=fused["valence"] - 0.2, valence_high=fused["valence"] + 0.1)
+    player = show(sure)
+    valence = next(p for p in player._layout["panels"] if p["title"] == "Displayed valence")
+    assert valence["series"][0]["band"] == ["fused.valence_low", "fused.valence_high"]
+    np.testing.assert_array_equal(
+        read_array(player, "fused.valence_low"), sure["valence_low"].values.astype(np.float32)
+    )
+    face = simulate_face(np.arange(0, 3, 0.1), 2)
+    face["arousal"] = face["arousal"].assign_coords(noise=("face", [0.05, np.nan]))
+    arousal = show(face)._layout["panels"][-1]
+    assert arousal["title"] == "Displayed arousal" and arousal["series"][0]["noise"] == [0.05, 0.0]
+    assert "band" not in arousal["series"][0]
+    (emotion,) = (p for p in show(face)._layout["panels"] if p["title"].endswith("emotion, face"))
+    assert "noise" not in emotion["series"][0]
+    assert not any(
+        "noise" in s for p in show(simulate_result())._layout["panels"] for s in p["series"]
+    )
+
+
+def test_gaze_is_sent_with_the_eyes_it_comes_from(show):
+    face = simulate_face(np.arange(0, 3, 0.1), 2)
+    gaze = np.zeros((30, 2, 3), np.float32)
+    point = np.arange(30 * 2 * 12, dtype=np.float32).reshape(30, 2, 6, 2)
+    face["gaze"] = (("time", "face", "angle"), gaze)
+    face["face_point"] = (("time", "face", "point", "plane"), point)
+    player = show(face)
+    assert read_array(player, "face.gaze").shape == (30, 2, 3)
+    np.testing.assert_array_equal(read_array(player, "face.eye"), point[:, :, :2])
+    assert "face.eye" not in show(face.drop_vars("gaze"))._arrays
+
+
 def test_frames_in_memory_have_no_file_to_play(show):
     clip = ek.Clip.from_frames(np.zeros((3, 48, 64, 3), np.uint8), [0.0, 0.1, 0.2])
     player = show(simulate_face(clip.frame_times), clip=clip, proxy=False)
@@ -378,6 +424,24 @@ def test_evidence_comes_from_the_function_that_is_given(show):
     assert {unit["push"] for unit in answer["emotions"][0]["units"]} == {1.0}
 
 
+def test_a_page_has_the_evidence_of_every_half_second_of_a_short_clip(show, tmp_path):
+    result = add_evidence(simulate_result(faces=2))
+    player = show(result)
+    moments = read_page(player.to_html(tmp_path / "a.html", video=False)).state["_evidence"]
+    assert {one["face"] for one in moments} == {"face_0", "face_1"}
+    times = [one["time"] for one in moments if one["face"] == "face_1"]
+    np.testing.assert_allclose(times, np.arange(0, 20, 0.5), atol=0.03)
+    (at_five,) = (one for one in moments if one["face"] == "face_1" and abs(one["time"] - 5) < 0.1)
+    push = ek.explain(result["face"].to_dataset(), time=5.0, face="face_1")
+    unit = at_five["emotions"][0]["units"][0]
+    expected = push.sel(emotion=at_five["emotions"][0]["label"], action_unit=unit["unit"])
+    assert unit["push"] == pytest.approx(float(expected))
+    long = add_evidence(simulate_result(faces=2)).map_over_datasets(
+        lambda ds: ds.assign_coords(time=ds["time"] * 30) if "time" in ds.dims else ds
+    )
+    assert read_page(show(long).to_html(tmp_path / "b.html", video=False)).state["_evidence"] == []
+
+
 def test_without_its_grounds_no_evidence_is_offered(show):
     assert show(simulate_result())._layout["explains"] is False
 
@@ -392,6 +456,74 @@ def test_meshes_are_sent_when_asked_for_and_not_before(show):
     expected = result["face"]["landmark_position"].values[480:, 1, :, :2]
     np.testing.assert_array_equal(points, expected)
     assert (answer["face"], answer["start"]) == (1, 480)
+
+
+def simulate_events():
+    return xr.Dataset(
+        {
+            "onset": ("event", [1.0, 4.0, np.nan]),
+            "apex": ("event", [1.5, np.nan, 7.0]),
+            "offset": ("event", [2.0, 6.0, 8.0]),
+            "face": ("event", ["face_0", "", "face_0"]),
+            "label": ("event", ["AU12", "<script>", "AU04"]),
+        }
+    )
+
+
+def test_events_become_spans_and_what_is_not_known_of_them_is_left_out(show):
+    result = simulate_result()
+    result["events"] = xr.DataTree(simulate_events())
+    panel = show(result)._layout["panels"][0]
+    assert panel["title"] == "Events" and [row["label"] for row in panel["rows"]] == [
+        "<script>",
+        "AU12",
+    ]
+    first, second = panel["spans"]
+    assert (first["onset"], first["apex"], first["offset"]) == (1.0, 1.5, 2.0)
+    assert second["apex"] is None and second["amplitude"] is None
+    many = xr.Dataset(
+        {
+            "onset": ("event", np.arange(40.0)),
+            "offset": ("event", np.arange(40.0) + 0.5),
+            "label": ("event", [f"label {k:02}" for k in range(40)]),
+        }
+    )
+    panel = show(result, events=many)._layout["panels"][0]
+    assert len(panel["rows"]) == 16 and panel["spans"][-1]["row"] == "others"
+
+
+def test_found_events_are_shown_as_they_come(show):
+    time = np.arange(0, 4, 0.04)
+    face = simulate_face(time)
+    face["au"][:, 0, 9] = 0.8 * np.exp(-(((time - 2) / 0.4) ** 2))
+    events = ek.find_events(face, labels=["AU12"])
+    (panel, *_) = show(face, events=events)._layout["panels"]
+    assert [span["label"] for span in panel["spans"]] == ["AU12"] * events.sizes["event"]
+    assert panel["spans"][0]["apex"] == pytest.approx(float(events["apex"][0]))
+
+
+def test_events_that_are_met_are_told_with_how(show):
+    player = show(simulate_voice(10.0), events=simulate_events())
+    met = []
+    player.on_event(lambda event, how: met.append((event["label"].item(), how)))
+    player._handle_custom_msg({"type": "event", "numbers": [0, 1], "how": "playback"}, [])
+    assert met == [("AU12", "playback"), ("<script>", "playback")]
+    with pytest.raises(TypeError, match="callback must be a function; got str"):
+        player.on_event("print")
+    with pytest.raises(ValueError, match="there are no events to meet"):
+        show(simulate_voice(1.0)).on_event(print)
+
+
+@pytest.mark.parametrize(
+    ("events", "error", "words"),
+    [
+        ([1.0], TypeError, "events must be an xarray Dataset; got list"),
+        (xr.Dataset({"onset": ("event", [1.0])}), ValueError, "'offset' along 'event' is missing"),
+    ],
+)
+def test_events_that_are_none_are_refused(events, error, words):
+    with pytest.raises(error, match=words):
+        ek.play(simulate_voice(1.0), events=events)
 
 
 def test_linked_players_share_a_clock_until_they_do_not(show):
@@ -679,3 +811,21 @@ def test_javascript():
     files = map(str, (Path(__file__).parent / "js").glob("*.test.mjs"))
     run = subprocess.run([node, "--test", *files], check=False, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_weak_units_weights_and_the_reason_of_low_quality_are_sent(show, sample):
+    player = show(sample)
+    panels = {panel["title"]: panel for panel in player._layout["panels"]}
+    trust = sample["face"]["trust"].to_series()
+    units = panels["Action units"]["series"]
+    assert [one["label"] for one in units if one["weak"]] == list(trust[trust < 0.8].index)
+    assert all(f"trust {trust[one['label']]:.2f}" in one["hint"] for one in units)
+    assert [one["label"] for one in panels["Weight of each modality"]["series"]] == [
+        "weight of face",
+        "weight of voice",
+    ]
+    np.testing.assert_array_equal(
+        read_array(player, "face.quality_reason"), sample["face"]["quality_reason"].values
+    )
+    words = player._layout["quality_reasons"]
+    assert words[ek.schema.QUALITY_REASON.index("cut_off")] == "cut off"

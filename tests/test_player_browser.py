@@ -7,6 +7,7 @@ import pytest
 from browser import (
     VIDEOS_READY,
     Shown,
+    add_evidence,
     ask,
     find_video,
     open_notebook,
@@ -50,9 +51,11 @@ def chromium():
 def lab(chromium, tmp_path_factory):
     cells = [
         "import browser, emokit as ek\n"
-        "result = browser.add_evidence(browser.simulate_result(browser.find_video()))",
+        "result = browser.add_evidence(browser.simulate_result(browser.find_video()))\n"
+        "met = []\nevents = browser.simulate_events()",
         "player = ek.play(result)\nplayer",
-        "other = ek.play(result)\nother",
+        "other = ek.play(result, events=events)\n"
+        "other.on_event(lambda event, how: met.append((event.label.item(), how)))\nother",
     ]
     errors = []
     with run_lab(tmp_path_factory.mktemp("lab"), cells) as address:
@@ -306,12 +309,33 @@ def test_evidence_of_a_moment_names_units_and_their_push(player):
     panel = player.root.locator(".ek-evidence")
     words = until(panel.inner_text, lambda text: "AU" in text)
     assert "0:04.9" in words or "0:05.0" in words
+    until(panel.locator(".ek-face").is_visible, bool)
+    until(panel.locator(".ek-pitch").is_visible, bool)
     player.click(12, 19.69)
     until(panel.inner_text, lambda text: "0:12" in text or "0:11.9" in text)
     player.click(8.7, 19.69)
     until(panel.inner_text, lambda text: "No face is read" in text)
     player.page.keyboard.press("e")
     assert panel.is_hidden()
+
+
+def test_events_are_met_by_playing_over_them_and_by_a_click(player):
+    other = Shown(player.page, 1)
+    ask(player.page, "met.clear()")
+    other.click(5.2, 19.69)
+    player.page.keyboard.press("Space")
+    until(lambda: other.playhead, lambda t: t > 5.8)
+    player.page.keyboard.press("Space")
+    until(lambda: ask(player.page, "met"), lambda met: met == "[('AU12', 'playback')]")
+    x, _ = other.place(9.2, 19.69)
+    player.page.mouse.click(x, other.line.bounding_box()["y"] + 24 + 20 + 7)
+    until(lambda: ask(player.page, "met[1:]"), lambda met: met == "[('AU04', 'click')]")
+    until(lambda: other.playhead, lambda t: t == pytest.approx(10, abs=FRAME))
+    assert "0:09.00 – 0:12.00" in other.root.locator(".ek-chosen").inner_text()
+    panel = other.root.locator(".ek-evidence")
+    until(panel.inner_text, lambda text: "AU" in text)
+    player.page.keyboard.press("e")
+    player.page.keyboard.press("Escape")
 
 
 def test_the_mesh_comes_from_the_kernel_when_it_is_wanted(player):
@@ -349,6 +373,68 @@ def test_linked_players_move_together(player):
 def test_a_closed_player_leaves_the_page(lab):
     ask(lab, "other.close()")
     until(lambda: lab.locator(".emokit-player").count(), lambda n: n == 1)
+
+
+RUN_CELL = """async (source) => {
+  const { commands, shell } = window.jupyterapp;
+  await commands.execute("notebook:insert-cell-below");
+  shell.currentWidget.content.activeCell.model.sharedModel.setSource(source);
+  await commands.execute("notebook:run-cell");
+}"""
+
+
+def test_a_clip_that_goes_while_it_plays_plays_on(lab):
+    shown = Shown(lab, 1)
+    lab.evaluate(
+        RUN_CELL,
+        "import pathlib, shutil\n"
+        "copy = pathlib.Path(shutil.copy(browser.find_video(), 'talk.mp4'))\n"
+        "gone = ek.play(result, clip=copy)\ngone",
+    )
+    until(lambda: shown.video.count() and shown.media("readyState"), lambda state: state >= 2)
+    shown.click(3, 19.69)
+    lab.keyboard.press("Space")
+    until(lambda: shown.playhead, lambda t: t > 3.3)
+    ask(lab, "copy.unlink()")
+    start = shown.playhead
+    until(lambda: shown.playhead, lambda t: t > start + 0.3)
+    lab.keyboard.press("Space")
+    ask(lab, "gone.close()")
+    until(lambda: lab.locator(".emokit-player").count(), lambda n: n == 1)
+
+
+def test_a_video_that_cannot_be_loaded_is_named_and_the_timelines_remain(lab):
+    lab.evaluate(
+        RUN_CELL,
+        "copy = pathlib.Path(shutil.copy(browser.find_video(), 'gone.mp4'))\n"
+        "lost = ek.play(result, clip=copy)\ncopy.unlink()\nlost",
+    )
+    shown = Shown(lab, 1)
+    message = shown.root.locator(".ek-message")
+    until(lambda: message.count() and message.is_visible(), bool)
+    assert "gone.mp4" in message.inner_text() and "could not be loaded" in message.inner_text()
+    shown.click(12, 19.69)
+    assert shown.playhead == pytest.approx(12, abs=0.1)
+    ask(lab, "lost.close()")
+    until(lambda: lab.locator(".emokit-player").count(), lambda n: n == 1)
+
+
+def test_twenty_players_in_one_notebook_all_play(lab):
+    lab.evaluate(
+        RUN_CELL,
+        "import ipywidgets\nmany = [ek.play(result) for _ in range(20)]\nipywidgets.VBox(many)",
+    )
+    until(lambda: lab.locator(".emokit-player").count(), lambda n: n == 21, seconds=30)
+    lab.wait_for_function(VIDEOS_READY, timeout=60_000)
+    last = Shown(lab, 20)
+    last.click(12, 19.69)
+    until(lambda: last.media("currentTime"), lambda t: abs(t - 12) < 0.1)
+    lab.keyboard.press("Space")
+    until(lambda: last.playhead, lambda t: t > 12.3)
+    lab.keyboard.press("Space")
+    until(lambda: float(ask(lab, "many[19].current_time")), lambda t: t > 12.3)
+    assert ask(lab, "{p.current_time for p in many[:19]}") == "{0.0}"
+    ask(lab, "[one.close() for one in many]")
 
 
 # ---------------------------------------------------------------- a page of its own
@@ -412,6 +498,42 @@ def test_a_lost_face_has_no_values_and_a_reason(open_page):
     rows = shown.root.locator(".ek-readout tbody tr")
     assert rows.filter(has_text="anger").locator("td").first.inner_text() == "–"
     assert shown.root.locator(".ek-reason").inner_text() == "no face"
+
+
+def test_a_page_carries_its_evidence_where_that_is_little(open_page):
+    shown = open_page("", widget=ek.play(add_evidence(simulate_result())), video=False)
+    shown.click(12, 20)
+    shown.page.keyboard.press("e")
+    panel = shown.root.locator(".ek-evidence")
+    words = until(panel.inner_text, lambda text: "AU" in text)
+    assert "0:12.00" in words or "0:11.9" in words
+    shown.click(8.8, 20)
+    until(panel.inner_text, lambda text: "no evidence for face_0 near 8.8" in text)
+    assert shown.root.get_by_label("Face mesh (m)").is_hidden()
+
+
+def test_two_fingers_zoom(open_page):
+    shown = open_page(find_video(), video=False)
+    session = shown.page.context.new_cdp_session(shown.page)
+    box = shown.line.bounding_box()
+    middle, y = box["x"] + 62 + (box["width"] - 114) / 2, box["y"] + 100
+
+    def touch(kind, *places):
+        points = [{"x": x, "y": y, "id": k} for k, x in enumerate(places)]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", middle - 50, middle + 50)
+    for apart in (80, 120, 160, 200):
+        touch("touchMove", middle - apart, middle + apart)
+    touch("touchEnd")
+    shown.page.wait_for_timeout(300)
+    shown.page.mouse.click(middle, y)
+    there = shown.playhead
+    assert there == pytest.approx(19.69 / 2, abs=0.3)
+    shown.page.mouse.click(middle + 100, y)
+    # Four times as close: a hundred pixels are a quarter of the time.
+    whole = 100 / (box["width"] - 114) * 19.69
+    assert shown.playhead - there == pytest.approx(whole / 4, abs=0.1)
 
 
 def test_sound_alone_plays(open_page, tmp_path):
@@ -527,7 +649,7 @@ def test_a_real_clip_in_an_old_codec_plays(open_page, real_clips, tmp_path, monk
 
 def test_ten_hours_and_a_hostile_name_are_shown_as_they_are(open_page):
     evil = "<img src=x onerror=alert(1)>"
-    times = np.arange(0, 36_000, 10.0)
+    times = np.arange(0, 36_000, 1.0)
     face = simulate_face(times, 2).assign_coords(face=["face_0", evil])
     shown = open_page("", widget=ek.play(face), video=False)
     select = shown.root.get_by_label("Face shown in the timelines")
@@ -538,7 +660,15 @@ def test_ten_hours_and_a_hostile_name_are_shown_as_they_are(open_page):
     assert shown.root.locator(".ek-clock").inner_text().startswith("9:59:")
     for _ in range(12):
         shown.page.keyboard.press("+")
+    # What was stretched on the way is drawn anew once the view rests.
+    shown.page.wait_for_timeout(400)
+    numbers = "canvas => canvas.toDataURL()"
+    rested = shown.line.locator("canvas").first.evaluate(numbers)
+    shown.page.set_viewport_size({"width": 1001, "height": 1100})
     shown.page.wait_for_timeout(100)
+    shown.page.set_viewport_size({"width": 1000, "height": 1100})
+    shown.page.wait_for_timeout(200)
+    assert shown.line.locator("canvas").first.evaluate(numbers) == rested
     box = shown.line.bounding_box()
     shown.page.mouse.move(box["x"] + 400, box["y"] + 100)
     assert "9:59:" in until(shown.root.locator(".ek-tip").inner_text, bool)

@@ -1,5 +1,8 @@
 """Copies for browsers: when they are made, and that nothing moves in them."""
 
+import os
+import time
+
 import av
 import numpy as np
 import pytest
@@ -104,11 +107,31 @@ def test_frames_in_memory_and_folders_of_images_play(tmp_path, feat_data):
 
 def test_a_copy_is_made_once_and_kept_under_the_hash_of_its_source(old_codec, cache):
     first = proxy.make_proxy(old_codec, progress=False)
-    made = first.stat().st_mtime_ns
+    made = first.stat().st_ino
     again = proxy.make_proxy(ek.open_clip(old_codec.path), progress=False)
-    assert (again, again.stat().st_mtime_ns) == (first, made)
+    assert (again, again.stat().st_ino) == (first, made)
     assert old_codec.sha256.startswith(first.stem)
     assert list(cache.iterdir()) == [first]
+
+
+def test_the_cache_lets_go_of_what_was_not_used_for_longest(old_codec, cache, monkeypatch):
+    cache.mkdir(parents=True)
+    day = 86_400
+    for name, age in (("a.mp4", 3 * day), ("b.m4a", 2 * day), ("c.mp4", 60)):
+        (cache / name).write_bytes(bytes(1000))
+        now = time.time()
+        os.utime(cache / name, (now - age, now - age))
+    size = proxy.make_proxy(old_codec, progress=False).stat().st_size
+    assert len(list(cache.iterdir())) == 4  # there is room for all
+    proxy.make_proxy(old_codec, progress=False).unlink()
+    monkeypatch.setattr(proxy, "CACHE_LIMIT", size + 2500)
+    made = proxy.make_proxy(old_codec, progress=False)
+    assert sorted(p.name for p in cache.iterdir()) == sorted(["b.m4a", "c.mp4", made.name])
+    made.unlink()
+    monkeypatch.setattr(proxy, "CACHE_LIMIT", 0)
+    made = proxy.make_proxy(old_codec, progress=False)
+    # What may still be playing stays, whatever the limit.
+    assert sorted(p.name for p in cache.iterdir()) == sorted(["c.mp4", made.name])
 
 
 def test_a_copy_that_fails_leaves_nothing_behind_and_the_message_stays(

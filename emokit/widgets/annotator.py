@@ -13,7 +13,7 @@ import numpy as np
 import traitlets
 import xarray as xr
 
-from emokit.annotation import TRACE_RATE, AnnotationStore, trace_runs
+from emokit.annotation_store import TRACE_RATE, AnnotationStore, trace_runs
 from emokit.clip import Clip
 from emokit.tiers import Tier, Trace, prepare_tiers
 
@@ -45,7 +45,7 @@ class Annotator(Player):
         Number of edits so far; observe it to hear of each.
     """
 
-    _esm = read_module(*PARTS, "session", "recorder", "annotator")
+    _esm = read_module(*PARTS, "session", "recorder", "desk", "annotator")
     _css = "\n".join(
         Path(__file__).with_name(f"{name}.css").read_text(encoding="utf-8")
         for name in ("player", "annotator")

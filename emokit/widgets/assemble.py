@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from emokit.clip import Clip, ClipError, open_clip
-from emokit.schema import GROUPS, validate
+from emokit.schema import GROUPS, QUALITY_REASON, validate
 
 from .evidence import EVIDENCE
 from .panels import build_panels, status_reasons
@@ -46,9 +47,12 @@ def assemble(
     attrs = {} if result is None else result.attrs
     shown, note = _find_clip(clip, attrs)
     panels, arrays = build_panels(groups)
+    events = _find_events(result, events)
     panels = [*span_panels(result, events), *panels]
+    words = [_NOTE, note] if shown else [_NOTE]
     media, note = _find_media(shown, proxy=proxy, progress=progress) if shown else (None, note)
-    copied = bool(media and media != shown.path)
+    if media and media != shown.path:
+        words.append(f"The picture is an H.264 copy of {shown.codec}.")
     frame_times = np.empty(0)
     if shown and shown.has_video:
         frame_times = shown.frame_times
@@ -79,9 +83,11 @@ def assemble(
         "panels": panels,
         "reasons": status_reasons(groups),
         "low_quality": _LOW_QUALITY,
+        "quality_reasons": ["", *(name.replace("_", " ") for name in QUALITY_REASON[1:])],
+        "hears": any(panel["group"] == "events" for panel in panels),
         "explains": explain is not None,
         "mesh": "face" in groups and "landmark_position" in groups["face"],
-        "note": _NOTE + (f" The picture is an H.264 copy of {shown.codec}." if copied else ""),
+        "note": " ".join(filter(None, words)),
         "media": {
             "kind": kind,
             "name": shown.name if media else "",
@@ -100,7 +106,16 @@ def assemble(
         "media": media,
         "explain": explain,
         "clip": shown,
+        "events": events,
     }
+
+
+def _find_events(
+    result: xr.DataTree | xr.Dataset | None, events: xr.Dataset | None
+) -> xr.Dataset | None:
+    if events is not None or not isinstance(result, xr.DataTree):
+        return events
+    return result["events"].to_dataset() if "events" in result.children else None
 
 
 def _duration(known: float, groups: Mapping[str, xr.Dataset], panels: list[dict]) -> float:
@@ -155,7 +170,7 @@ def _group_of(ds: xr.Dataset) -> str:
 def _find_clip(
     clip: Clip | str | Path | None, attrs: Mapping[str, object]
 ) -> tuple[Clip | None, str]:
-    """The clip to show, or None and why not."""
+    """The clip to show and what to say of it, or None and why not."""
     if isinstance(clip, Clip):
         return clip, ""
     if clip is not None:
@@ -164,9 +179,18 @@ def _find_clip(
     if not source:
         return None, "The result does not name a file; ek.play(result, clip=…) shows one."
     try:
-        return open_clip(str(source), fps=attrs.get("fps", 25.0)), ""
+        found = open_clip(str(source), fps=attrs.get("fps", 25.0))
     except ClipError as error:
         return None, f"The clip cannot be shown: {error}. ek.play(result, clip=…) names another."
+    known = attrs.get("source_sha256")
+    if known and found.sha256 and known != found.sha256:
+        warnings.warn(
+            f"{found.name} is not the file that was analysed: it has changed since, and times "
+            "and boxes may not fit it",
+            stacklevel=4,
+        )
+        return found, "The file has changed since it was analysed: times and boxes may not fit it."
+    return found, ""
 
 
 def _find_media(clip: Clip, *, proxy: bool, progress: bool) -> tuple[Path | None, str]:

@@ -12,6 +12,9 @@ from emokit.schema import ACTION_UNITS, EMOTION_COLORS
 #: What the evidence of a moment is read from.
 EVIDENCE = {"unit_presence", "emotion_probability"}
 
+#: Seconds between the moments that a page explains, and how many it explains at most.
+_PAGE_STEP, _PAGE_MOMENTS = 0.5, 400
+
 #: Units named in the evidence, the strongest first.
 _UNITS_EXPLAINED = 6
 
@@ -63,6 +66,33 @@ def explain_moment(
             for emotion in order
         ],
     }
+
+
+def explain_moments(
+    result: xr.DataTree, explain: Callable[..., xr.DataArray]
+) -> list[dict[str, object]]:
+    """Evidence for a page without a kernel: of every half second, or none of a long clip.
+
+    Parameters
+    ----------
+    result, explain
+        As for :func:`explain_moment`.
+
+    Returns
+    -------
+    list of dict
+        Each ready for JSON; empty where there would be more than 400.
+    """
+    ds = result["face"].to_dataset()
+    if not ds.sizes["time"]:
+        return []
+    first, last = ds["time"].values[[0, -1]]
+    times = np.arange(first, last + 1e-9, _PAGE_STEP)
+    faces = [str(face) for face in ds["face"].values]
+    if len(times) * len(faces) > _PAGE_MOMENTS:
+        return []
+    found = [explain_moment(result, explain, time=t, face=f) for f in faces for t in times]
+    return [one for one in found if "note" not in one]
 
 
 def _describe_voice(result: xr.DataTree, time: float) -> str:

@@ -218,6 +218,15 @@ export function faceAt(boxes, x, y) {
   return found;
 }
 
+/**
+ * End of a ray of `length` pixels from `[x, y]` for a gaze of `pitch` (up) and `yaw` (to the
+ * person's right, which is the picture's left), in degrees.
+ */
+export function gazeEnd([x, y], pitch, yaw, length) {
+  const [up, right] = [pitch, yaw].map((angle) => Math.sin((angle * Math.PI) / 180));
+  return [x - right * length, y - up * length];
+}
+
 /** `box` grown by `share` of its size on every side. */
 export function growBox([x, y, w, h], share) {
   return [x - w * share, y - h * share, w * (1 + 2 * share), h * (1 + 2 * share)];

@@ -74,7 +74,7 @@ export class SpanLane {
   }
 
   drawSpan(c, span, top, view, theme, reached) {
-    const row = this.rows.get(span.label) ?? 0;
+    const row = this.rowOf(span);
     const left = timeToX(span.onset, view);
     const right = Math.max(timeToX(span.offset, view), left + 1.5);
     // Of many in one pixel the first stands for all.
@@ -83,7 +83,7 @@ export class SpanLane {
     const y = top + row * this.row + 2;
     const h = this.row - 4;
     const chosen = span.id !== undefined && span.id === this.chosen;
-    const color = theme.color(this.colors.get(span.label) ?? "ink");
+    const color = theme.color(this.colors.get(span.row ?? span.label) ?? "ink");
     const [from, to] = [Math.max(left, LEFT - 4), Math.min(right, LEFT + view.width + 4)];
     c.fillStyle = color;
     c.globalAlpha = chosen ? 0.5 : span.draft ? 0.45 : 0.26;
@@ -114,12 +114,26 @@ export class SpanLane {
     c.fillText(shorten(c, words + (span.comment ? " ✎" : ""), to - from - 10), from + 6, y + h / 2 + 0.5);
   }
 
+  rowOf(span) {
+    return this.rows.get(span.row ?? span.label) ?? 0;
+  }
+
+  /** Spans at time `t`, give or take `slack` seconds, `y` pixels below the top; the nearest first. */
+  hit(t, y, slack = 1e-6) {
+    const row = Math.floor(y / this.row);
+    const near = [...this.within({ start: t - slack, end: t + slack })];
+    const far = (span) => Math.max(span.onset - t, t - span.offset, 0);
+    return near.filter((span) => this.rowOf(span) === row).sort((a, b) => far(a) - far(b));
+  }
+
+  /** Spans that begin after `from` and not after `to`. */
+  beginning(from, to) {
+    return [...this.within({ start: from, end: to })].filter(({ onset }) => onset > from && onset <= to);
+  }
+
   /** Lines that say what is at time `t`, `y` pixels below the top. */
   describe(t, y) {
-    const row = Math.floor(y / this.row);
-    const found = [...this.within({ start: t - 1e-6, end: t + 1e-6 })].filter(
-      (span) => (this.rows.get(span.label) ?? 0) === row,
-    );
+    const found = this.hit(t, y);
     return found.slice(0, 6).flatMap((span) => {
       const name = [span.label, span.intensity, span.face].filter(Boolean).join(", ");
       const when = `${formatTime(span.onset, 2)} – ${formatTime(span.offset, 2)}`;

@@ -7,6 +7,7 @@ than this, so that a new timeline is a new entry here.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 import numpy as np
@@ -23,6 +24,9 @@ _REASONS = {
     "voice": ["", "no sound"],
     "fused": ["", "no estimate"],
 }
+
+#: Units with less trust than this have a label that steps back.
+_TRUSTED = 0.8
 
 #: Below this under the loudest moment, level says nothing more about a voice.
 _DYNAMIC_RANGE_DB = 60
@@ -62,19 +66,53 @@ def build_panels(groups: Mapping[str, xr.Dataset]) -> tuple[list[dict], dict[str
         *_emotion_panels(groups),
         *_affect_panels(groups),
         *_voice_panels(groups),
+        *_weight_panels(groups),
     ]
+    arrays = _add_bands(panels, groups)
     wanted = {series["array"] for panel in panels for series in _series_of(panel)}
-    arrays = {}
     for group, ds in groups.items():
         arrays |= {f"{group}.{name}": ds[name] for name in ds if f"{group}.{name}" in wanted}
         if group == "face" and "face_box" in ds:
             arrays["face.face_box"] = ds["face_box"]
-        if group == "face" and "face_quality" in ds:
-            arrays["face.face_quality"] = ds["face_quality"]
+        if group == "face":
+            quality = ("face_quality", "quality_reason")
+            arrays |= {f"face.{name}": ds[name] for name in quality if name in ds}
+        if group == "face" and {"gaze", "face_box"} <= set(ds):
+            arrays["face.gaze"] = ds["gaze"]
+            if "face_point" in ds:
+                arrays["face.eye"] = ds["face_point"].isel(point=slice(0, 2))
         if ds.sizes.get("time"):
             arrays[f"{group}.time"] = ds["time"]
             arrays[f"{group}.status"] = _status(group, ds)
     return panels, arrays
+
+
+def _add_bands(panels: list[dict], groups: Mapping[str, xr.Dataset]) -> dict[str, xr.DataArray]:
+    """Names the uncertainty of lines where the data has one, and returns its arrays.
+
+    A variable ``x`` has one where ``x_low`` and ``x_high`` stand beside it, or where it
+    bears a coordinate ``noise``, its standard deviation, one number a series.
+    """
+    arrays = {}
+    for series in (one for panel in panels if panel["kind"] != "heat" for one in panel["series"]):
+        group, name = series["array"].split(".", 1)
+        ds = groups[group]
+        array, pair = ds[name], [f"{name}_low", f"{name}_high"]
+        if all(end in ds and ds[end].dims == array.dims for end in pair):
+            series["band"] = [f"{group}.{end}" for end in pair]
+            arrays |= {f"{group}.{end}": ds[end] for end in pair}
+        elif "noise" in array.coords and _belongs(array["noise"], array):
+            noise = array["noise"].broadcast_like(array.isel(time=0)).values
+            column = noise[..., series.get("column", 0)] if noise.ndim > 1 else noise
+            # One number a face, where there are faces.
+            series["noise"] = np.nan_to_num(np.atleast_1d(column)).astype(float).tolist()
+    return arrays
+
+
+def _belongs(noise: xr.DataArray, array: xr.DataArray) -> bool:
+    """Whether a coordinate of noise is of this variable, and not of its neighbours."""
+    own = set(array.dims) - {"time", "face"}
+    return bool(noise.dims) and own <= set(noise.dims) <= set(array.dims) - {"time"}
 
 
 def status_reasons(groups: Mapping[str, xr.Dataset]) -> dict[str, list[str]]:
@@ -119,11 +157,52 @@ def _action_unit_panels(groups: Mapping[str, xr.Dataset]) -> list[dict]:
                     "array": "face.au",
                     "column": column,
                     "label": str(unit),
-                    "hint": ACTION_UNITS.get(str(unit), ""),
+                    "hint": _hint(groups["face"], str(unit)),
+                    "weak": _trust(groups["face"], str(unit)) < _TRUSTED,
                     "source": "face",
                     "digits": 2,
                 }
                 for column, unit in enumerate(groups["face"]["action_unit"].values)
+            ],
+        }
+    ]
+
+
+def _hint(face: xr.Dataset, unit: str) -> str:
+    """What the unit is called, and how far it is to be trusted where that is known."""
+    words, trust = ACTION_UNITS.get(unit, ""), _trust(face, unit)
+    return f"{words}; trust {trust:.2f} of 1" if np.isfinite(trust) else words
+
+
+def _trust(face: xr.Dataset, unit: str) -> float:
+    known = "trust" in face.coords and face["trust"].dims == ("action_unit",)
+    return float(face["trust"].sel(action_unit=unit)) if known else np.nan
+
+
+def _weight_panels(groups: Mapping[str, xr.Dataset]) -> list[dict]:
+    if not _has(groups, "fused", "weight") or groups["fused"].sizes["modality"] < 2:
+        return []
+    others = ("#A9814F", "#6B8E23", "#9C4F79")
+    names = [str(name) for name in groups["fused"]["modality"].values]
+    unknown = iter(itertools.cycle(others))
+    return [
+        {
+            "kind": "stack",
+            "title": "Weight of each modality",
+            "unit": "share",
+            "group": "fused",
+            "axes": [{"range": [0, 1], "ticks": [0, 0.5, 1]}],
+            "series": [
+                {
+                    "array": "fused.weight",
+                    "column": column,
+                    "label": f"weight of {name}",
+                    "source": "fused",
+                    "color": SOURCE_COLORS.get(name) or next(unknown),
+                    "digits": 2,
+                    "share": True,
+                }
+                for column, name in enumerate(names)
             ],
         }
     ]

@@ -10,6 +10,7 @@ import { makeButton, makeSelect, make, readTheme } from "./elements.js";
 import { formatTime, frameIndex, frameMiddle, keepUp, mediaAddresses } from "./geometry.js";
 import { stepFrame, throttle } from "./geometry.js";
 import { bindGestures } from "./gestures.js";
+import { drawFace, drawPitch } from "./moment.js";
 import { Readout } from "./readout.js";
 import { Data } from "./samples.js";
 import { Clock, Meshes, Stage, mediaMessage, readPage } from "./stage.js";
@@ -64,11 +65,13 @@ function renderPlayer({ model, el, siblings, tracks, extend }) {
   // ---- time: shown here, reported to the kernel, asked for by the user or the kernel
 
   let shown = -1;
+  let lastShown = Infinity;
   let lastSent = model.get("current_time");
   let quiet = true; // the frame on screen is not the user's doing
   let nextSeek = null;
   let media = null;
   let looping = false;
+  let theme = null;
   let extra = {}; // what a widget that is more than a player adds
 
   // A kernel that is gone must not stop what the page can do by itself.
@@ -100,6 +103,10 @@ function renderPlayer({ model, el, siblings, tracks, extend }) {
       }
     }
     if (!quiet) report(t);
+    if (!media.paused && t > lastShown && t - lastShown < 1) {
+      meet(events ? events.beginning(lastShown, t) : [], "playback");
+    }
+    lastShown = t;
     extra.show?.(t);
   };
 
@@ -121,6 +128,31 @@ function renderPlayer({ model, el, siblings, tracks, extend }) {
     else media.currentTime = target;
     show(lands);
     if (media.paused) evidence.ask(lands);
+  };
+
+  // ---- events that are met
+
+  const panel = layout.panels.find((one) => one.group === "events");
+  const events = panel ? timelines.lane(panel) : null;
+  const meet = (spans, how) => {
+    if (spans.length && layout.hears) tellKernel({ type: "event", numbers: spans.map(({ id }) => id), how });
+  };
+
+  /** A press on an event: its apex is shown, with its face and the evidence. */
+  const grabEvent = (_, x, y, t) => {
+    const at = timelines.laneAt(y);
+    if (!at?.inside || at.plot.panel.tier || !at.lane.hit) return null;
+    const { start, end, width } = timelines.view;
+    const [span] = at.lane.hit(t, y - at.plot.top, (4 * (end - start)) / width);
+    if (!span) return null;
+    const open = () => {
+      if (layout.faces.includes(span.face) && span.face !== layout.faces[data.face]) chooseFace(span.face);
+      setSelection(span.offset > span.onset ? { start: span.onset, end: span.offset } : null);
+      seek(span.apex ?? span.onset);
+      evidence.open(shown);
+      if (at.lane === events) meet([span], "click");
+    };
+    return { move: seek, end: (moved) => !moved && open() };
   };
 
   const step = (by) => {
@@ -165,6 +197,7 @@ function renderPlayer({ model, el, siblings, tracks, extend }) {
     lastFrame = at;
     if (!media.seeking && nextSeek === null && !loopBack(mediaTime)) show(mediaTime);
     clock.tell(media.paused ? "rest" : "tick", mediaTime);
+    if (media.paused && theme) evidence.refresh(theme);
     frameCall = media.requestVideoFrameCallback(onVideoFrame);
   };
 
@@ -355,7 +388,7 @@ function renderPlayer({ model, el, siblings, tracks, extend }) {
       tellSelection.flush();
     },
     explain: (event) => extra.doubleClick?.(event) || evidence.open(shown),
-    grab: (...press) => extra.grab?.(...press) ?? null,
+    grab: (...press) => extra.grab?.(...press) ?? grabEvent(...press),
   });
 
   const setFlag = (name, value) => {
@@ -367,12 +400,24 @@ function renderPlayer({ model, el, siblings, tracks, extend }) {
     looping = model.get("loop");
     stage.blurs = model.get("blur_faces");
     toolbar.press({ loop: looping, blur: stage.blurs, mesh: stage.mesh !== null });
+    toolbar.press({ gaze: stage.gazes });
     stage.show(stage.time);
   };
 
   const kernel = typeof model.send === "function" ? tellKernel : null;
   const meshes = new Meshes(data, kernel, () => stage.show(stage.time));
-  evidence.connect(layout.explains ? kernel : null, () => layout.faces[data.face] ?? "");
+  /** The face and the pitch of a moment; null for a picture that is of another one. */
+  const lookAt = ({ picture, pitch }, { time, face }, theme) => {
+    const box = data.boxes(time)[layout.faces.indexOf(face)];
+    const there = !media.seeking && frameIndex(frames, time) === frameIndex(frames, shown);
+    const times = data.times("voice");
+    const values = data.arrays["voice.f0"] ? data.column({ array: "voice.f0" }) : [];
+    return {
+      picture: there ? !stage.blurs && drawFace(picture, element, { ...layout, box }, 96) : null,
+      pitch: drawPitch(pitch, { times: values.length ? times : [], values }, time, theme, [190, 96]),
+    };
+  };
+  evidence.connect(layout.explains ? kernel : null, () => layout.faces[data.face] ?? "", lookAt);
   const onMessage = (message, buffers) => {
     if (message.type === "mesh") meshes.receive(message, buffers[0]);
     else if (message.type === "evidence") evidence.receive(message, timelines.theme);
@@ -386,6 +431,10 @@ function renderPlayer({ model, el, siblings, tracks, extend }) {
       stage.mesh = stage.mesh ? null : meshes;
       applyFlags();
     },
+    gaze: () => {
+      stage.gazes = !stage.gazes;
+      applyFlags();
+    },
     why: () => toolbar.press({ why: evidence.toggle(shown) }),
     zoomIn: () => timelines.zoom(2),
     zoomOut: () => timelines.zoom(0.5),
@@ -397,6 +446,7 @@ function renderPlayer({ model, el, siblings, tracks, extend }) {
   toolbar.connect(on, act, {
     blur: Boolean(data.arrays["face.face_box"]) && layout.media.kind === "video",
     mesh: Boolean(kernel && layout.mesh),
+    gaze: Boolean(data.arrays["face.gaze"]),
     why: Boolean(kernel && layout.explains),
   });
   on(timelines.folds, "click", (event) => {
@@ -428,6 +478,7 @@ function renderPlayer({ model, el, siblings, tracks, extend }) {
     l: act.loop,
     b: () => toolbar.offers.blur && act.blur(),
     m: () => toolbar.offers.mesh && act.mesh(),
+    g: () => toolbar.offers.gaze && act.gaze(),
     e: () => toolbar.offers.why && act.why(),
     Escape: act.clear,
   };
@@ -461,7 +512,6 @@ function renderPlayer({ model, el, siblings, tracks, extend }) {
 
   // ---- face, theme, size
 
-  let theme = null;
   const restyle = () => {
     // Outside the document, where a notebook first renders it, nothing has a style yet.
     if (!root.isConnected) return;
@@ -476,6 +526,7 @@ function renderPlayer({ model, el, siblings, tracks, extend }) {
   };
   const setFace = () => {
     data.face = Math.max(layout.faces.indexOf(model.get("face")), 0);
+    if (events) events.face = layout.faces[data.face] ?? "";
     if (faceSelect) faceSelect.value = layout.faces[data.face];
     const t = shown;
     shown = -1;

@@ -12,12 +12,13 @@ import anywidget
 import numpy as np
 import traitlets
 import xarray as xr
+from ipywidgets import CallbackDispatcher
 
 from emokit.clip import Clip
 from emokit.schema import extend_history
 
 from .assemble import assemble
-from .evidence import explain_moment
+from .evidence import explain_moment, explain_moments
 from .page import write_page
 from .serve import ServedFile, serve_file
 
@@ -34,6 +35,7 @@ PARTS = (
     "lanes",
     "timelines",
     "readout",
+    "moment",
     "toolbar",
     "gestures",
     "stage",
@@ -57,13 +59,14 @@ class Player(anywidget.AnyWidget):
     A click or a drag on a timeline seeks. A drag on the ruler, or with shift, selects a
     stretch; a double click on a timeline opens the evidence of that moment. The wheel
     with control or command zooms, sideways or with shift it pans; so do two fingers and
-    the overview above the ruler. A click on a face shows its timelines.
+    the overview above the ruler. A click on a face shows its timelines, one on an event
+    its apex; :meth:`on_event` hears of events.
 
     While the player has the focus: space plays and pauses, the arrow keys (or ``,`` and
     ``.``) step by one frame, with shift by one second, Home and End go to either end,
     ``[`` and ``]`` set the ends of the selection, ``l`` loops it, ``z`` zooms to it and
     Escape clears it, ``+``, ``-`` and ``0`` zoom, ``e`` opens the evidence, ``b`` covers
-    the faces and ``m`` draws their meshes.
+    the faces, ``m`` draws their meshes and ``g`` where they look.
 
     Attributes
     ----------
@@ -108,12 +111,15 @@ class Player(anywidget.AnyWidget):
         media: Path | None = None,
         explain: Callable[..., xr.DataArray] | None = None,
         clip: Clip | None = None,
+        events: xr.Dataset | None = None,
     ) -> None:
         self._media = media
         self._served: ServedFile | None = None
         self._result = result
         self._explain = explain
         self._clip = clip
+        self._events = events
+        self._event_handlers = CallbackDispatcher()
         layout = dict(layout)
         if media is not None:
             layout["media"] = {**layout["media"], **self._serve(media)}
@@ -160,6 +166,43 @@ class Player(anywidget.AnyWidget):
             groups[node.path] = ds
         return xr.DataTree.from_dict(groups)
 
+    def on_event(
+        self, callback: Callable[[xr.Dataset, str], object], *, remove: bool = False
+    ) -> None:
+        """Call a function whenever an event is met.
+
+        Parameters
+        ----------
+        callback : callable
+            Called with the event, a Dataset without dimensions (``onset``, ``label``, …),
+            and with how it was met: ``"playback"``, when its onset is played, or
+            ``"click"``. What it raises is logged.
+        remove : bool
+            Call it no more.
+
+        Raises
+        ------
+        TypeError
+            If `callback` cannot be called.
+        ValueError
+            If the player has no events.
+
+        Examples
+        --------
+        >>> import numpy as np, xarray as xr, emokit as ek
+        >>> voice = ek.schema.build_dataset(
+        ...     "voice", {"f0": np.full(100, 120.0)}, {"time": np.arange(100) / 10}, history="[]"
+        ... )
+        >>> laugh = {"onset": ("event", [2.0]), "offset": ("event", [3.0])}
+        >>> player = ek.play(voice, events=xr.Dataset(laugh))
+        >>> player.on_event(lambda event, how: print(f"{how}: {event.onset.item()} s"))
+        """
+        if not callable(callback):
+            raise TypeError(f"callback must be a function; got {type(callback).__name__}")
+        if self._events is None:
+            raise ValueError("there are no events to meet; ek.play(result, events=…) shows some")
+        self._event_handlers.register_callback(callback, remove=remove)
+
     def to_html(self, path: str | Path, *, video: bool = True) -> Path:
         """Write the player as one page that opens from disk and needs no network.
 
@@ -170,7 +213,8 @@ class Player(anywidget.AnyWidget):
         video : bool
             Whether the clip itself goes into the page, which then is about a third
             larger than the clip. Without it the face boxes and timelines remain, but
-            neither picture nor sound.
+            neither picture nor sound. The evidence of every half second goes in where
+            that is not more than 400 moments.
 
         Returns
         -------
@@ -282,8 +326,9 @@ class Player(anywidget.AnyWidget):
         return {
             **{name: getattr(self, name) for name in _PAGE_TRAITS},
             "_clock": "",
-            "_layout": {**self._layout, "media": media},
+            "_layout": {**self._layout, "media": media, "hears": False, "mesh": False},
             "_arrays": self._arrays,
+            "_evidence": explain_moments(self._result, self._explain) if self._explain else [],
         }
 
     def _answer(self, _: object, message: dict, __: list) -> None:
@@ -294,6 +339,10 @@ class Player(anywidget.AnyWidget):
             mesh = mesh.isel(time=slice(start, start + count), face=face, space=slice(0, 2))
             values = np.ascontiguousarray(mesh.values, dtype="<f4")
             self.send({"type": "mesh", "face": face, "start": start}, [values.tobytes()])
+        elif message.get("type") == "event":
+            for number in message["numbers"]:
+                event = self._events.isel(event=int(number))
+                self._event_handlers(event, str(message["how"]))
         elif message.get("type") == "explain":
             answer = explain_moment(
                 self._result,

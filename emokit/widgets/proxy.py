@@ -6,10 +6,12 @@ of its source. Its frames are those of the source, upright and at the same times
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -31,6 +33,12 @@ _PICTURES = frozenset({"h264", "vp8", "vp9", "av1", "libdav1d", "libvpx", "libvp
 _SOUNDS = frozenset({"aac", "mp3", "mp3float", "opus", "vorbis", "flac", "pcm_s16le"})
 _CONTAINERS = frozenset({"mp4", "mov", "webm", "matroska", "mp3", "wav", "ogg", "flac", "aac"})
 _PIXELS = frozenset({"yuv420p", "yuvj420p", "yuv420p10le"})
+
+#: Bytes that all copies together may take; beyond it those not used for longest go.
+CACHE_LIMIT = 4 * 2**30
+
+#: Seconds after its last use for which a copy is never removed.
+_IN_USE = 6 * 3600
 
 #: Pixels along the longer side of a proxy: enough for a full screen.
 _LONGEST = 1920
@@ -85,7 +93,8 @@ def make_proxy(clip: Clip, *, progress: bool = True) -> Path:
     Returns
     -------
     pathlib.Path
-        A file in the user's cache; an earlier copy of the same source is used again.
+        A file in the user's cache; an earlier copy of the same source is used again. The
+        cache holds ``CACHE_LIMIT`` bytes; those not used for longest go first.
 
     Raises
     ------
@@ -109,6 +118,7 @@ def make_proxy(clip: Clip, *, progress: bool = True) -> Path:
     folder = Path(pooch.os_cache("emokit")) / "proxies"
     target = folder / f"{_content_hash(clip)[:32]}{'.mp4' if clip.has_video else '.m4a'}"
     if target.is_file():
+        target.touch()  # what was used last goes last
         return target
     import av
 
@@ -121,12 +131,29 @@ def make_proxy(clip: Clip, *, progress: bool = True) -> Path:
         with av.open(name, "w", format="mp4", options={"movflags": "+faststart"}) as output:
             _write(clip, output, progress=progress)
         partial.replace(target)
+        _prune(folder)
     except (av.error.FFmpegError, OSError) as error:
         raise ClipError(f"no copy of {clip.name} for browsers could be made: {error}") from error
     finally:
         if partial is not None:
             partial.unlink(missing_ok=True)
     return target
+
+
+def _prune(folder: Path) -> None:
+    """Remove the copies that were not used for longest, until the others fit the cache."""
+    known = []
+    for copy in folder.glob("*.m[p4]*"):
+        with contextlib.suppress(OSError):  # another kernel may be doing the same
+            known.append((copy.stat().st_mtime, copy.stat().st_size, copy))
+    kept = 0
+    for used, size, copy in sorted(known, reverse=True):
+        kept += size
+        # One that was used a little while ago may be playing.
+        if kept > CACHE_LIMIT and time.time() - used > _IN_USE:
+            with contextlib.suppress(OSError):
+                copy.unlink()
+                logger.info("removed the copy %s from the cache", copy.name)
 
 
 def _content_hash(clip: Clip) -> str:
@@ -156,12 +183,12 @@ def _write(clip: Clip, output: av.container.OutputContainer, *, progress: bool) 
         disable=not progress or not picture,
         leave=False,
     )
-    for time, rgb in bar:
+    for shown, rgb in bar:
         # Side by side in the file, or a browser would have to fetch all of it to begin.
-        while waiting is not None and float(waiting.pts * waiting.time_base) <= time:
+        while waiting is not None and float(waiting.pts * waiting.time_base) <= shown:
             output.mux(sound.encode(waiting))
             waiting = next(samples, None)
-        output.mux(picture.encode(_picture_frame(rgb, time, picture)))
+        output.mux(picture.encode(_picture_frame(rgb, shown, picture)))
     while waiting is not None:
         output.mux(sound.encode(waiting))
         waiting = next(samples, None)

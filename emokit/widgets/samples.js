@@ -208,6 +208,28 @@ export function columnBars(times, values, range, columns, toY) {
   return bars;
 }
 
+/**
+ * Lowest of `low` and highest of `high` in each pixel column, the nearest sample's where none
+ * falls into it: the band of uncertainty around a line.
+ */
+export function bandColumns(times, low, high, range, columns) {
+  const edges = edgesOf(times, range, columns);
+  const step = (range.end - range.start) / columns;
+  const interval = meanInterval(times);
+  const band = { low: new Float32Array(columns).fill(NaN), high: new Float32Array(columns).fill(NaN) };
+  for (let c = 0; c < columns; c++) {
+    let [from, to] = [edges[c], edges[c + 1]];
+    if (from === to) {
+      from = sampleIndex(times, range.start + (c + 0.5) * step, interval);
+      to = from + 1;
+      if (from < 0) continue;
+    }
+    band.low[c] = extremes(low, from, to)[0];
+    band.high[c] = extremes(high, from, to)[1];
+  }
+  return band;
+}
+
 /** Mixes bars of one colour, `thick` pixels high at least, into `{width, height, data}`. */
 export function paintBars(image, { top, bottom }, [r, g, b], alpha, thick = 1) {
   const { width, height, data } = image;
@@ -353,6 +375,33 @@ export class Data {
     return this.columns.get(key);
   }
 
+  /** Lowest and highest that a series may be; null where the data does not say. */
+  band(series) {
+    if (series.band) {
+      const [low, high] = series.band.map((array) => this.column({ ...series, array }));
+      return { low, high };
+    }
+    if (!series.noise) return null;
+    const key = `band/${series.array}/${series.column ?? 0}/${this.face}`;
+    if (!this.columns.has(key)) {
+      const values = this.column(series);
+      const noise = series.noise[this.face] ?? series.noise[0];
+      this.columns.set(key, { low: values.map((v) => v - noise), high: values.map((v) => v + noise) });
+    }
+    return this.columns.get(key);
+  }
+
+  /** Numbers of one face at time `t`, such as its gaze; null where they are not known. */
+  row(array, t, face) {
+    const { shape, values } = this.arrays[array] ?? {};
+    const i = this.index(array.split(".")[0], t);
+    if (!shape || i < 0) return null;
+    const size = values.length / (shape[0] * shape[1]);
+    const at = (i * shape[1] + face) * size;
+    const row = values.subarray(at, at + size);
+    return Number.isNaN(row[0]) ? null : row;
+  }
+
   index(group, t) {
     return sampleIndex(this.times(group), t);
   }
@@ -380,7 +429,11 @@ export class Data {
     if (code) return this.layout.reasons[group]?.[code] ?? "no value";
     if (group !== "face" || !this.arrays["face.face_quality"]) return "";
     const quality = this.column({ array: "face.face_quality" })[i];
-    return quality < this.layout.low_quality ? `low face quality (${quality.toFixed(2)})` : "";
+    if (!(quality < this.layout.low_quality)) return "";
+    const why = this.arrays["face.quality_reason"]
+      ? this.layout.quality_reasons[this.column({ array: "face.quality_reason" })[i]]
+      : "";
+    return `low face quality (${quality.toFixed(2)}${why ? `: ${why}` : ""})`;
   }
 
   /** Stretches of a panel that hold nothing to draw, or little to rely on. */

@@ -8,25 +8,26 @@ from collections.abc import Iterable
 import numpy as np
 import xarray as xr
 
-from emokit.annotation import TRACE_RATE, trace_runs
+from emokit.annotation_store import TRACE_RATE, trace_runs
 from emokit.schema import EMOTION_COLORS, validate
 from emokit.tiers import Tier, Trace, tier_from_json
 
 #: Pixels of a row of spans: of those that are only shown, and of those that are edited.
-_SHOWN_ROW, _EDITED_ROW = 16, 24
+_SHOWN_ROW, _EDITED_ROW = 14, 24
 
 _TRACE_HEIGHT = 72
 
 #: Colours of labels that are no emotions: Okabe and Ito's, as the emotions', in another order.
 _COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#7A5FD0", "#8C7A00")
 
-_MOST_ROWS = 24
+#: Labels of events beyond these share one row.
+_MOST_ROWS, _OTHERS = 16, "others"
 
 
 def span_panels(
     result: xr.DataTree | xr.Dataset | None, events: xr.Dataset | None = None
 ) -> list[dict]:
-    """Panels of the groups ``events`` and ``annotations`` of a result, where it has them.
+    """Panels of events, and of the group ``annotations`` of a result, where there are some.
 
     Raises
     ------
@@ -45,8 +46,6 @@ def span_panels(
     ('Events', 2.5)
     """
     groups = result.children if isinstance(result, xr.DataTree) else {}
-    if events is None and "events" in groups:
-        events = result["events"].to_dataset()
     panels = [] if events is None else [_event_panel(events)]
     if "annotations" in groups and result["annotations"].data_vars:
         panels += _annotation_panels(result["annotations"].to_dataset())
@@ -122,8 +121,9 @@ def _event_panel(events: xr.Dataset) -> dict:
             "label": str(label),
             "face": str(face),
             "amplitude": _or_none(amplitude),
+            "comment": str(evidence),
         }
-        for number, (onset, offset, apex, label, face, amplitude) in enumerate(
+        for number, (onset, offset, apex, label, face, amplitude, evidence) in enumerate(
             zip(
                 column("onset", np.nan),
                 column("offset", np.nan),
@@ -131,6 +131,7 @@ def _event_panel(events: xr.Dataset) -> dict:
                 column("label", "event"),
                 column("face", ""),
                 column("amplitude", np.nan),
+                column("evidence", ""),
                 strict=True,
             )
         )
@@ -138,7 +139,11 @@ def _event_panel(events: xr.Dataset) -> dict:
         if np.isfinite(onset) and np.isfinite(offset) and onset <= offset
     ]
     labels = sorted({span["label"] for span in spans})
-    rows = _rows(labels[:_MOST_ROWS])
+    if len(labels) > _MOST_ROWS:
+        labels = [*labels[: _MOST_ROWS - 1], _OTHERS]
+        for span in spans:
+            span["row"] = span["label"] if span["label"] in labels else _OTHERS
+    rows = _rows(labels)
     return {
         "kind": "spans",
         "title": "Events",

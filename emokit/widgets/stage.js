@@ -1,7 +1,7 @@
 // The picture: the video or what stands in for it, and the faces over it.
 
 import { fitCanvas, make } from "./elements.js";
-import { faceAt, fitRect, growBox } from "./geometry.js";
+import { faceAt, fitRect, gazeEnd, growBox } from "./geometry.js";
 
 /** Stands in for a media element where there is none: the same few names, driven by a clock. */
 export class Clock extends EventTarget {
@@ -179,6 +179,7 @@ export class Stage {
     this.time = 0;
     this.blurs = false;
     this.mesh = null;
+    this.gazes = false;
     if (layout.width) {
       this.element.style.setProperty("--ek-aspect", layout.width / layout.height);
     }
@@ -239,7 +240,9 @@ export class Stage {
       });
     }
     data.boxes(t).forEach((box, face) => {
-      if (box) this.drawBox(c, layout.faces[face], onScreen(box), face === data.face);
+      if (!box) return;
+      this.drawBox(c, layout.faces[face], onScreen(box), face === data.face);
+      if (this.gazes) this.drawGaze(c, box, face, place, t);
     });
   }
 
@@ -279,6 +282,30 @@ export class Stage {
       c.fillRect(x - 0.6, y - 0.6, 1.2, 1.2);
     }
     c.globalAlpha = 1;
+  }
+
+  /** A ray from each eye; where the eyes are not known, from where they usually are. */
+  drawGaze(c, [x, y, w, h], face, place, t) {
+    const gaze = this.data.row("face.gaze", t, face);
+    if (!gaze) return;
+    const eyes = this.data.row("face.eye", t, face) ?? [x + 0.32 * w, y + 0.4 * h, x + 0.68 * w, y + 0.4 * h];
+    const toX = (at) => place.left + at * place.scale;
+    const toY = (at) => place.top + at * place.scale;
+    c.lineCap = "round";
+    for (const [color, wide] of [["rgba(0, 0, 0, 0.55)", 5], ["#57D5FF", 2.5]]) {
+      c.strokeStyle = c.fillStyle = color;
+      c.lineWidth = wide;
+      for (const from of [[eyes[0], eyes[1]], [eyes[2], eyes[3]]]) {
+        const end = gazeEnd(from, gaze[0], gaze[1], w);
+        c.beginPath();
+        c.moveTo(toX(from[0]), toY(from[1]));
+        c.lineTo(toX(end[0]), toY(end[1]));
+        c.stroke();
+        c.beginPath();
+        c.arc(toX(from[0]), toY(from[1]), wide / 2 + 1, 0, 2 * Math.PI);
+        c.fill();
+      }
+    }
   }
 
   drawBox(c, name, [x, y, w, h], chosen) {

@@ -5,11 +5,20 @@ import { GAP, LEFT, RIGHT, ROW, RULER, TITLE, channels, findPlot, followRange } 
 import { formatTime, formatValue, upperBound } from "./geometry.js";
 import { panRange, stackPanels, timeTicks, timeToX, valueToY, xToTime, zoomRange } from "./geometry.js";
 import { SpanLane, TraceLane } from "./lanes.js";
-import { LOW_QUALITY, binColumns, columnBars, coverage, decimate } from "./samples.js";
+import { LOW_QUALITY, bandColumns, binColumns, columnBars, coverage, decimate } from "./samples.js";
 import { eachRun, paintBars } from "./samples.js";
 
 /** Height of the overview. */
 const OVERVIEW = 26;
+
+/**
+ * While the view is moved, what was drawn last is stretched to it wherever drawing it anew
+ * takes longer than DEAR milliseconds; it is drawn anew after PAUSE at the latest, and in
+ * between never for more than a SHARE of the time.
+ */
+const DEAR = 3;
+const PAUSE = 120;
+const SHARE = 1 / 6;
 
 /** Width of the units' values beside their rows. */
 const GUTTER = 30;
@@ -49,6 +58,9 @@ export class Timelines {
     this.due = null;
     this.sheets = new WeakMap();
     this.lanes = new Map();
+    this.kept = document.createElement("canvas"); // the numbers as they were drawn last
+    this.drawn = { start: 0, end: 0, at: -Infinity, cost: 0 };
+    this.settling = null;
 
     this.overview = make("div", "ek-overview", parent);
     this.overview.style.height = `${OVERVIEW}px`;
@@ -143,7 +155,7 @@ export class Timelines {
     this.due ??= requestAnimationFrame(() => {
       this.due = null;
       if (!this.theme) return;
-      if (this.stale) this.drawBase();
+      if (this.stale) this.followView();
       if (this.staleLanes) this.drawLanes();
       this.stale = this.staleLanes = false;
       this.drawOverlay();
@@ -181,6 +193,7 @@ export class Timelines {
 
   close() {
     if (this.due !== null) cancelAnimationFrame(this.due);
+    clearTimeout(this.settling);
   }
 
   // ---- drawing
@@ -284,18 +297,65 @@ export class Timelines {
 
   drawLanes() {
     const { theme, view, width } = this;
-    if (!width) return;
+    const some = this.plots.some(({ panel }) => this.lane(panel));
+    this.sheet.hidden = !some;
+    if (!width || !some) return;
     const c = fitCanvas(this.sheet, width, this.height);
     for (const plot of this.plots) {
       if (!plot.folded) this.lane(plot.panel)?.draw(c, plot, view, theme);
     }
   }
 
+  /** Draws the view anew, or stretches what there is to it until there is time for that. */
+  followView() {
+    const { at, cost } = this.drawn;
+    clearTimeout(this.settling);
+    const since = performance.now() - at;
+    if (cost < DEAR || since > Math.max(PAUSE, cost / SHARE)) {
+      this.drawBase();
+      return;
+    }
+    this.settling = setTimeout(() => this.theme && this.drawBase(), PAUSE);
+    this.pasteBase();
+  }
+
   drawBase() {
-    const { theme, view, width } = this;
-    if (!width) return;
+    clearTimeout(this.settling);
+    if (!this.width) return;
+    const began = performance.now();
+    const { start, end } = this.view;
+    this.drawNumbers();
+    const at = performance.now();
+    this.drawn = { start, end, at, cost: at - began };
+    this.pasteBase();
+  }
+
+  /** The ruler, and the numbers as they were drawn last, in the place that they have now. */
+  pasteBase() {
+    const { theme, view, width, drawn } = this;
     const c = fitCanvas(this.base, width, this.height);
     this.drawRuler(c);
+    c.fillStyle = theme.plot;
+    for (const { panel, top, height, folded } of this.plots) {
+      if (!folded && !this.lane(panel)) c.fillRect(LEFT, top, view.width, height);
+    }
+    c.save();
+    c.beginPath();
+    c.rect(LEFT, RULER, view.width, this.height - RULER);
+    c.clip();
+    c.imageSmoothingEnabled = false;
+    const ratio = window.devicePixelRatio || 1;
+    const from = [LEFT * ratio, RULER * ratio, view.width * ratio, (this.height - RULER) * ratio];
+    const left = timeToX(drawn.start, view);
+    const right = timeToX(drawn.end, view);
+    c.drawImage(this.kept, ...from, left, RULER, right - left, this.height - RULER);
+    c.restore();
+  }
+
+  /** All numbers in view, on a canvas of their own. */
+  drawNumbers() {
+    const { theme, view, width } = this;
+    const c = fitCanvas(this.kept, width, this.height);
     for (const plot of this.plots) {
       if (plot.folded || this.lane(plot.panel)) continue;
       const { panel, top, height } = plot;
@@ -507,6 +567,7 @@ export class Timelines {
     }
     c.stroke();
     const ordered = [...panel.series].sort((a, b) => this.depth(a) - this.depth(b));
+    for (const series of ordered) this.drawBand(c, series, plot, view);
     const dense = ordered.filter((series) => this.isDense(series, view));
     if (dense.length) this.drawDense(c, dense, plot, view);
     for (const series of ordered) {
@@ -518,6 +579,24 @@ export class Timelines {
       this.drawPath(c, line, panel.axes[series.axis ?? 0].range, plot, view, series.wide ? 2 : 1.4);
       c.globalAlpha = 1;
     }
+  }
+
+  /** How sure a line is, where the data says so. */
+  drawBand(c, series, plot, view) {
+    const band = this.data.band(series);
+    if (!band) return;
+    const times = this.data.times(series.array.split(".")[0]);
+    const columns = Math.max(Math.round(view.width), 1);
+    const { low, high } = bandColumns(times, band.low, band.high, view, columns);
+    const axis = plot.panel.axes[series.axis ?? 0].range;
+    c.fillStyle = this.theme.color(series.color);
+    c.globalAlpha = 0.18;
+    for (let x = 0; x < columns; x++) {
+      if (Number.isNaN(low[x]) || Number.isNaN(high[x])) continue;
+      const top = valueToY(high[x], axis, plot);
+      c.fillRect(LEFT + x, top, 1, Math.max(valueToY(low[x], axis, plot) - top, 1));
+    }
+    c.globalAlpha = 1;
   }
 
   /** Whether a pixel holds so many samples that the line becomes an area. */
@@ -623,8 +702,11 @@ export class Timelines {
       c.textAlign = "right";
       c.fillStyle = theme.dim;
       panel.series.forEach((series, row) => {
+        // A unit that is read unreliably steps back; the hover text gives the figure.
+        c.globalAlpha = series.weak ? 0.5 : 1;
         c.fillText(series.label, LEFT - 8, top + row * ROW + ROW / 2);
       });
+      c.globalAlpha = 1;
       return;
     }
     panel.axes.slice(0, 2).forEach((axis, side) => {

@@ -15,6 +15,7 @@ export class Toolbar {
     this.buttons = {
       why: makeButton(this.element, "why", "Why these estimates? (e)"),
       mesh: makeButton(this.element, "mesh", "Face mesh (m)"),
+      gaze: makeButton(this.element, "gaze", "Gaze (g)"),
       blur: makeButton(this.element, "blur", "Cover faces while reviewing (b)"),
     };
     make("span", "ek-spring", this.element);
@@ -104,9 +105,21 @@ export class Evidence {
     this.emotion = null;
   }
 
-  connect(send, face) {
+  /** `face()` names the face; `look(canvases, time, theme)` draws the moment and says what it could. */
+  connect(send, face, look) {
     this.send = send;
     this.face = face;
+    this.look = look;
+  }
+
+  /** The picture on the screen has changed; it may be that of the moment now. */
+  refresh(theme) {
+    if (this.element.hidden || !this.figure?.isConnected) return;
+    const { picture, pitch, answer } = this;
+    const seen = this.look({ picture, pitch }, answer, theme);
+    if (seen.picture !== null) picture.hidden = !seen.picture;
+    pitch.hidden = !seen.pitch;
+    this.figure.hidden = picture.hidden && pitch.hidden;
   }
 
   /** Opens or closes; returns whether it is open now. */
@@ -180,8 +193,14 @@ export class Evidence {
       this.emotion = select.value === emotions[0].label ? null : select.value;
       this.draw(theme);
     });
+    const body = make("div", "ek-evidence-body", this.element);
+    this.figure = make("div", "ek-evidence-figure", body);
+    this.picture = make("canvas", "ek-face", this.figure);
+    this.picture.hidden = true;
+    this.picture.title = `${answer.face} at ${formatTime(answer.time, 2)}`;
+    this.pitch = make("canvas", "ek-pitch", this.figure);
     const most = Math.max(...emotions.flatMap((e) => e.units.map((u) => Math.abs(u.push))), 0.1);
-    const list = make("div", "ek-pushes", this.element);
+    const list = make("div", "ek-pushes", body);
     for (const { unit, hint, presence, push } of found.units) {
       const row = make("div", "ek-push", list);
       row.title = `shown ${presence.toFixed(2)}; multiplies the odds by ${Math.exp(push).toFixed(2)}`;
@@ -199,5 +218,6 @@ export class Evidence {
       this.element,
       `${voice}Bars: what each shown unit adds to the log odds against the average emotion.`,
     );
+    this.refresh(theme);
   }
 }

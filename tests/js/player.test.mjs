@@ -510,3 +510,19 @@ test("bars are mixed so that none hides another", () => {
   const [r, , b, a] = pixel(1);
   assert.ok(r > 60 && b > r && a > 185);
 });
+
+test("a band holds the lowest low and the highest high of each pixel, and gaps", () => {
+  const times = Float64Array.from({ length: 40 }, (_, i) => i);
+  const low = Float32Array.from(times, (t) => (t >= 20 && t < 30 ? NaN : -t));
+  const high = Float32Array.from(times, (t) => (t >= 20 && t < 30 ? NaN : t));
+  const band = player.bandColumns(times, low, high, { start: 0, end: 40 }, 4);
+  assert.deepEqual([...band.low], [-9, -19, NaN, -39]);
+  assert.deepEqual([...band.high], [9, 19, NaN, 39]);
+  const close = player.bandColumns(times, low, high, { start: 4, end: 6 }, 4);
+  assert.deepEqual([...close.high], [4, 5, 5, 6]);
+});
+
+test("a gaze to the person's right goes to the picture's left, and up goes up", () => {
+  const [x, y] = player.gazeEnd([100, 50], 30, 90, 40);
+  assert.ok(Math.abs(x - 60) < 1e-9 && Math.abs(y - 30) < 1e-9);
+});
