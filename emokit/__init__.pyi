@@ -16,6 +16,8 @@ from .clip import Clip as Clip
 from .clip import ClipError as ClipError
 from .clip import open_clip as open_clip
 from .clip import sample_clip as sample_clip
+from .course import estimate_emotion_in_time as estimate_emotion_in_time
+from .crops import crop_faces as crop_faces
 from .dynamics import remove_baseline as remove_baseline
 from .dynamics import smooth as smooth
 from .emotion import estimate_emotion as estimate_emotion

@@ -47,8 +47,8 @@ def smooth(
         rows or through NaN between them, are never smoothed together.
     noise : float or xarray.DataArray, optional
         For "kalman": standard deviation of the measurements, one number or one along
-        other dims than time. By default the coordinate ``noise`` of the variable where
-        it has one, else an estimate from its second differences.
+        other dims than time: how much they jump from row to row. By default it is
+        estimated from their second differences.
 
     Returns
     -------
@@ -224,10 +224,10 @@ def _noise_of(
     array: xr.DataArray, noise: float | xr.DataArray | None, n_columns: int
 ) -> np.ndarray:
     """Standard deviation of each column of `array`; NaN where it is not known."""
+    # Not the coordinate ``noise`` of action units: that is their whole error, of which most
+    # is the same in every frame, and smoothing by it takes away what is there.
     if noise is None:
-        noise = next(
-            (coord for name, coord in array.coords.items() if name == "noise"), float("nan")
-        )
+        return np.full(n_columns, np.nan)
     if isinstance(noise, xr.DataArray):
         if not set(noise.dims) <= set(array.dims) - {"time"}:
             return np.full(n_columns, np.nan)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -27,6 +28,9 @@ _JITTER_FACTOR = 8
 #: are the least in which an onset, an apex and an offset can be told apart; what is shorter
 #: is a glitch.
 _MICRO_SHORTEST, _MICRO_LONGEST, _MICRO_RATE = 1 / 6, 0.5, 24.0
+
+#: Seconds between rows from which on nothing can be said of micro-expressions.
+_COARSE = 1 / (_MICRO_RATE * 0.98)
 
 #: Eyes that close for a moment blink; that is no micro-expression.
 _BLINKS = ("AU43", "AU45")
@@ -78,6 +82,11 @@ def find_events(
         If `aus` holds neither, an option is unknown or out of range, or `micro` is asked
         of a sampling below 24 frames/s, or of values smoothed over 0.2 s or more.
 
+    Warns
+    -----
+    UserWarning
+        If rows usually lie further apart than `max_gap`, so that nothing can be found.
+
     Notes
     -----
     Events are peaks by prominence (:func:`scipy.signal.find_peaks`), so that two smiles
@@ -102,6 +111,12 @@ def find_events(
     if not max_gap > 0 or not min_duration >= 0:
         raise ValueError("max_gap must be positive, and min_duration not negative")
     validate(aus, group="face", argument="aus")
+    if aus.sizes["time"] > 1 and np.median(np.diff(aus["time"].values)) > max_gap * (1 + 1e-9):
+        warnings.warn(
+            f"rows lie {np.median(np.diff(aus['time'].values)):.3g} s apart, further than max_gap="
+            f"{max_gap:g} s, so no event can be found; give a larger max_gap",
+            stacklevel=2,
+        )
     too_coarse = _why_not_micro(aus) if micro is not False else None
     if micro and too_coarse:
         raise ValueError(f"micro-expressions cannot be told: {too_coarse}")
@@ -114,7 +129,8 @@ def find_events(
             if found["duration"] >= min_duration:
                 brief = _MICRO_SHORTEST <= found["duration"] < _MICRO_LONGEST
                 brief = brief and found["complete"] and label not in _BLINKS
-                flag = float("nan") if too_coarse else float(brief)
+                flag = float("nan") if too_coarse or found["coarse"] else float(brief)
+                del found["coarse"]
                 rows.append({**found, "micro": flag, "face": track, "label": label, "kind": kind})
     rows.sort(key=lambda row: (row["onset"], row["face"], row["label"]))
     history = extend_history(
@@ -197,6 +213,7 @@ def find_rises(
                 "intensity": padded[peak],
                 "velocity": (part[apex] - part[before]) / took if took > 0 else float("nan"),
                 "complete": complete,
+                "coarse": bool((np.diff(at[before : after + 1]) > _COARSE).any()),
             }
 
 
@@ -226,7 +243,7 @@ def _why_not_micro(ds: xr.Dataset) -> str | None:
     smoothed = [
         step.get("parameters", {}).get("window", 0)
         for step in read_history(ds)
-        if step.get("step") == "smooth" and step.get("method") != "kalman"
+        if step.get("step") == "smooth"
     ]
     if smoothed and max(smoothed) >= 0.2:
         return f"the values were smoothed over {max(smoothed):g} s, which takes brief events away"

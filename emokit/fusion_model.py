@@ -209,8 +209,8 @@ class FusionModel:
             if not isinstance(example, Mapping) or not example:
                 raise TypeError(f"examples[{i}] must map names of modalities to Datasets")
             for name, ds in example.items():
-                if "/" in name:
-                    raise ValueError(f"a modality's name may not hold '/'; got {name!r}")
+                if "/" in name or ":" in name:
+                    raise ValueError(f"a modality's name may not hold '/' or ':'; got {name!r}")
                 validate_time(ds, argument=f"examples[{i}][{name!r}]")
                 for variable in self._choose_features(name, ds):
                     labels = _labels(_one_face(ds, None)[variable].transpose("time", ...))
@@ -251,6 +251,7 @@ class FusionModel:
                 array = moved[name][variable].transpose("time", ...)
                 place = pd.Index(columns).get_indexer(_labels(array))
                 values[:, place[place >= 0]] = array.values.reshape(len(time), -1)[:, place >= 0]
+                values[_is_absent(known[name], variable, face, time)] = np.nan
             if self.method == "ensemble":
                 values = np.log(values.clip(_LEAST_PROBABILITY))
             joined[key] = xr.DataArray(
@@ -259,12 +260,21 @@ class FusionModel:
         return xr.Dataset(joined, coords={"time": time})
 
 
+def _is_absent(ds: xr.Dataset, variable: str, face: str | None, time: np.ndarray) -> np.ndarray:
+    """Rows of `time` whose nearest row of `ds` holds nothing: alignment would bridge them."""
+    array = _one_face(ds, face)[variable].transpose("time", ...)
+    empty = np.isnan(array.values.reshape(array.shape[0], -1)).all(1)
+    return empty[nearest(ds["time"].values, time)]
+
+
 def _one_face(ds: xr.Dataset, face: str | None) -> xr.Dataset:
     """What can be put on another time: numbers of one face."""
     if "face" in ds.dims:
         names = [str(name) for name in ds["face"].values]
         if face is not None and face not in names:
             raise ValueError(f"face must be one of {', '.join(names)}; got {face!r}")
+        if not names:
+            ds, names = ds.reindex(face=["none"]), ["none"]
         ds = ds.sel(face=face or names[0], drop=True)
     return ds[[v for v in ds.data_vars if _is_feature(ds[v])]]
 

@@ -137,15 +137,17 @@ def _voice_on(result: xr.DataTree, time: np.ndarray) -> xr.Dataset | None:
 def _stretches(name: str, time: np.ndarray, score: np.ndarray) -> list[dict]:
     """Moments of one score: peaks by prominence, all else by staying above its threshold."""
     least, shortest = _LEAST[name]
+    # Rows that are sparse throughout are no gaps.
+    gap = max(_GAP, 1.5 * float(np.median(np.diff(time)))) if len(time) > 1 else _GAP
     if name == "peak":
-        found = find_rises(time, score, least, _GAP)
+        found = find_rises(time, score, least, gap)
         return [
             {k: rise[k] for k in ("onset", "apex", "offset", "duration")}
             | {"score": min(rise["intensity"], 1.0)}
             for rise in found
         ]
     above = np.where(score >= least, score, np.nan)
-    run = number_runs(time, above[:, None], _GAP)[:, 0]
+    run = number_runs(time, above[:, None], gap)[:, 0]
     rows = np.flatnonzero(np.isfinite(above))
     moments = []
     for part in np.split(rows, np.flatnonzero(np.diff(run[rows])) + 1):

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from . import schema
 from .action_units import open_reader
 from .clip import Clip, ClipError, open_clip, read_ahead
+from .course import estimate_emotion_in_time
 from .emotion import estimate_emotion
 from .faces import FaceSearch
 from .fusion import fuse
@@ -54,9 +55,12 @@ def analyze(
     -------
     xarray.DataTree
         ``/face`` where there is a picture (:func:`detect_faces`,
-        :func:`extract_action_units`, :func:`estimate_emotion`), ``/voice`` where there is
-        sound (:func:`extract_prosody`, :func:`estimate_vocal_affect`), each on its own
-        time, and ``/fused`` (:func:`fuse`) on the faces' time, or the voice's. Attributes
+        :func:`extract_action_units`, :func:`estimate_emotion_in_time`, and beside it as
+        ``prototype_probability`` what :func:`estimate_emotion` reads from each frame
+        alone, which :func:`explain` explains, and which is all there is in clips of less
+        than a second), ``/voice`` where there is sound (:func:`extract_prosody`,
+        :func:`estimate_vocal_affect`), each on its own time, and ``/fused``
+        (:func:`fuse`) on the faces' time, or the voice's. Attributes
         name the source, its size, duration and hash.
 
     Raises
@@ -99,7 +103,7 @@ def analyze(
         faces = search.dataset()
         aus = reader.dataset(faces, search.order)
         # What a network read off the face itself stands before what its units suggest.
-        emotion = [] if "emotion_probability" in aus else [estimate_emotion(aus)]
+        emotion = [] if "emotion_probability" in aus else _read_emotion(aus)
         groups["face"] = _merge(faces, aus, *emotion)
         readings["face"] = groups["face"]
     if clip.has_audio:
@@ -209,6 +213,23 @@ def load(path: str | Path) -> xr.DataTree:
         if name in schema.GROUPS:
             schema.validate(child.to_dataset(), group=name, argument=f"{path.name}, group {name}")
     return tree
+
+
+#: Seconds below which there is no course to read: a photograph, or next to one.
+_SHORTEST_COURSE = 1.0
+
+
+def _read_emotion(aus: xr.Dataset) -> list[xr.Dataset]:
+    """What the units show over time; beside it what each frame's units show, to be explained."""
+    alone = estimate_emotion(aus)
+    beside = alone[["unit_presence", "emotion_probability"]].rename(
+        emotion_probability="prototype_probability"
+    )
+    time = aus["time"].values
+    if not len(time) or time[-1] - time[0] < _SHORTEST_COURSE:
+        return [beside, alone]
+    history = alone.attrs["history"]
+    return [beside, estimate_emotion_in_time(aus.assign_attrs(history=history))]
 
 
 def _merge(*stages: xr.Dataset) -> xr.Dataset:

@@ -133,6 +133,14 @@ FACE = {
     "emotion_probability": Variable(
         (*_TF, "emotion"), "1", "probability of the displayed emotion", 0, 1, "emotion"
     ),
+    "prototype_probability": Variable(
+        (*_TF, "emotion"),
+        "1",
+        "probability of the displayed emotion, by each frame's units alone",
+        0,
+        1,
+        "emotion",
+    ),
     "displayed_emotion": Variable(
         _TF,
         "1",

@@ -172,6 +172,8 @@ def read_labels(labels: Sequence, clips: list[Clip], times: list[np.ndarray]) ->
                     clip.frame_class = codes[rows]
                 else:
                     clip.clip_class = int(codes[0])
+            elif (np.abs(array) > 1).any():
+                raise ValueError(f"labels[{i}]: {name} must lie in -1 to 1; got {array.max():g}")
             elif array.ndim:
                 clip.frame_values[:, VALUES.index(name)] = array[rows]
             else:

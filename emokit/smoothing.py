@@ -9,8 +9,9 @@ import numpy as np
 #: Numbers held at once while windows are gathered; about 100 MB with what goes with them.
 _BLOCK = 2_000_000
 
-#: Spread of the acceleration, per root second, among which the Kalman filter chooses by
-#: likelihood: from a face that hardly moves to a jump from 0 to 1 within a tenth of a second.
+#: Spread of the acceleration, per root second and in units of the column's range, among which
+#: the Kalman filter chooses by likelihood: from hardly any movement to a jump across the whole
+#: range within a tenth of a second.
 _JERKINESS = np.geomspace(0.05, 50, 13)
 
 #: Least standard deviation of a measurement that the Kalman filter believes.
@@ -115,6 +116,12 @@ def smooth_by_kalman(
     of each column's measurements, is NaN it is estimated from second differences.
     """
     noise = np.where(np.isfinite(noise), noise, estimate_noise(time, values, max_gap))
+    # Pixels, hertz and probabilities alike: everything is measured against its own range.
+    finite = np.isfinite(values)
+    high = np.where(finite, values, -np.inf).max(0)
+    scale = np.where(finite.any(0), high - np.where(finite, values, np.inf).min(0), 1)
+    scale = np.where(scale > 0, scale, 1)
+    values, noise = values / scale, noise / scale
     noise = np.maximum(np.nan_to_num(noise), _LEAST_NOISE)
     result = np.empty_like(values)
     width = max(_BLOCK // (len(time) * len(_JERKINESS)), 1)
@@ -122,8 +129,8 @@ def smooth_by_kalman(
         part = slice(start, start + width)
         run = number_runs(time, values[:, part], max_gap)
         result[:, part] = _smooth_block(time, values[:, part], run, noise[part])
-    result[~np.isfinite(values)] = np.nan
-    return result
+    result[~finite] = np.nan
+    return result * scale
 
 
 def estimate_noise(time: np.ndarray, values: np.ndarray, max_gap: float) -> np.ndarray:

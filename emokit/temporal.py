@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,14 +12,15 @@ import xarray as xr
 
 from .augment import Augmentation
 from .evaluation import split_subjects
-from .schema import build_dataset, extend_history, package_version
+from .model_file import read_model, write_model
+from .predictions import collect_outputs, move_to_rows, set_beside
+from .schema import extend_history, package_version
 from .sequences import (
     CROP,
     VALUES,
     Clip,
     as_dataset,
     choose_features,
-    nearest,
     read_clip,
     read_labels,
 )
@@ -31,9 +29,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _KINDS = ("gru", "lstm", "tcn", "transformer", "conv3d", "linear", "intermediate", "attention")
-
-#: Marks a file as ours, and says which way its metadata is laid out.
-_FORMAT = "emokit temporal model 1"
 
 
 class TemporalModel:
@@ -110,12 +105,14 @@ class TemporalModel:
             raise ValueError("hidden and layers must be at least 1, dropout in 0 to 1")
         if fps is not None and not fps > 0:
             raise ValueError(f"fps must be positive, or None; got {fps!r}")
+        if not bidirectional and kind in ("tcn", "transformer", "conv3d"):
+            raise ValueError(f"kind {kind!r} looks both ways; bidirectional=False is for gru, lstm")
         if features is None and (encoder is not None or kind == "conv3d"):
             features = [CROP]
         self.options = {
             "kind": kind, "features": None if features is None else list(features), "fps": fps,
             "hidden": hidden, "layers": layers, "dropout": dropout,
-            "bidirectional": bidirectional, "encoder": encoder, "device": device, "seed": seed,
+            "bidirectional": bidirectional, "encoder": encoder, "device": device, "seed": int(seed),
         }  # fmt: skip
         self.features: list[str] = []
         self.columns: list[str] = []
@@ -194,7 +191,11 @@ class TemporalModel:
         """
         from . import training
 
+        if not (epochs >= 1 and batch_size >= 1):
+            raise ValueError("epochs and batch_size must be at least 1")
         clips, subjects = self._prepare(datasets, labels, groups)
+        if self.values and batch_size == 1:
+            raise ValueError("batch_size must be at least 2: one clip alone has no concordance")
         with training.quiet_threads(threads):
             self._build(clips, encoder_weights)
             rows = training.train(
@@ -246,6 +247,8 @@ class TemporalModel:
         if self._network is None:
             raise ValueError("this model is not fitted; call fit, or load one")
         faces = dataset["face"].values if "face" in dataset.dims else None
+        if not dataset.sizes["time"] or (faces is not None and not len(faces)):
+            raise ValueError("dataset has no rows, or no face, to predict")
         singles = [dataset] if faces is None else [dataset.sel(face=name) for name in faces]
         own = np.asarray(dataset["time"].values)
         outputs = []
@@ -253,8 +256,18 @@ class TemporalModel:
             clip, _ = read_clip(single, self.features, self.columns, self.options["fps"])
             with training.quiet_threads(1):
                 found = training.run(self._network, clip)
-            outputs.append(self._on_rows(found, clip, own))
-        return self._collect(outputs, dataset, own, faces)
+            as_given, _ = read_clip(single, self.features, self.columns, None)
+            outputs.append(move_to_rows(found, clip.time, own, as_given.seen))
+        history = extend_history(
+            "predict",
+            *([dataset] if isinstance(dataset, xr.Dataset) else []),
+            model={"name": f"TemporalModel {self.options['kind']}", "classes": self.classes},
+        )
+        return collect_outputs(
+            outputs, own, faces, classes=self.classes, values=self.values,
+            modalities=list(dict.fromkeys(name.split("/")[0] for name in self.columns)),
+            history=history,
+        )  # fmt: skip
 
     def cross_validate(
         self,
@@ -301,7 +314,10 @@ class TemporalModel:
                 groups=people[train], **options,
             )  # fmt: skip
             for i in test:
-                rows = model._compare(datasets[i], labels[i])
+                single = as_dataset(datasets[i], f"datasets[{i}]")
+                clip, _ = read_clip(single, model.features, model.columns, None)
+                names = read_labels([labels[i]], [clip], [single["time"].values])
+                rows = set_beside(clip, names, model.predict(single), values=model.values)
                 parts.append(
                     rows.assign(
                         subject=("row", np.full(rows.sizes["row"], people[i])),
@@ -325,32 +341,16 @@ class TemporalModel:
         -------
         pathlib.Path
         """
-        from safetensors.torch import save_file
-
         if self._network is None:
             raise ValueError("this model is not fitted; there is nothing to save")
-        path = Path(path).expanduser()
-        if not path.parent.is_dir():
-            raise ValueError(f"path must lie in a folder that exists; {path.parent} does not")
         about = {
-            "format": _FORMAT, "emokit": package_version(), "options": self.options,
+            "emokit": package_version(), "options": self.options,
             "config": self._config, "features": self.features, "columns": self.columns,
             "classes": self.classes, "values": self.values,
             "training": self.training.to_dict("list"), "notes": self.notes,
         }  # fmt: skip
         state = {k: v.detach().cpu().contiguous() for k, v in self._network.state_dict().items()}
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", dir=path.parent)
-        os.close(handle)
-        partial = Path(name)
-        try:
-            save_file(state, partial, metadata={"emokit": json.dumps(about)})
-            mask = os.umask(0)
-            os.umask(mask)
-            partial.chmod(0o666 & ~mask)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-        return path
+        return write_model(path, state, about)
 
     @classmethod
     def load(cls, path: str | Path) -> TemporalModel:
@@ -362,31 +362,20 @@ class TemporalModel:
             If there is no such file, or it is not of this kind.
         """
         import torch
-        from safetensors import SafetensorError, safe_open
 
         from .temporal_nets import Network
 
-        path = Path(path).expanduser()
-        if not path.is_file():
-            raise ValueError(f"there is no file {str(path)!r}")
-        try:
-            with safe_open(path, framework="pt") as file:
-                about = json.loads((file.metadata() or {}).get("emokit", "{}"))
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, json.JSONDecodeError) as error:
-            raise ValueError(f"{path.name} is not a model file: {error}") from None
-        if not isinstance(about, dict) or about.get("format") != _FORMAT:
-            raise ValueError(f"{path.name} holds no {_FORMAT}")
+        about, state = read_model(path)
         try:
             model = cls(**about["options"])
             with torch.random.fork_rng(devices=[]):
                 network = Network(about["config"])
             network.load_state_dict(state)
+            for name in ("features", "columns", "classes", "values"):
+                setattr(model, name, list(about[name]))
+            model.training, model.notes = pd.DataFrame(about["training"]), dict(about["notes"])
         except (KeyError, TypeError, RuntimeError) as error:
-            raise ValueError(f"{path.name} does not hold what it says: {error}") from None
-        for name in ("features", "columns", "classes", "values"):
-            setattr(model, name, list(about[name]))
-        model.training, model.notes = pd.DataFrame(about["training"]), dict(about.get("notes", {}))
+            raise ValueError(f"{Path(path).name} does not hold what it says: {error}") from None
         model._config, model._network = about["config"], network.eval()
         return model
 
@@ -427,14 +416,16 @@ class TemporalModel:
         if not len(datasets):
             raise ValueError("datasets must hold at least one sequence")
         self.features = choose_features(datasets[0], self.options["features"])
-        clips, columns = [], None
+        fps = self.options["fps"]
+        known: dict[str, None] = {}
         for i, ds in enumerate(datasets):
-            clip, names = read_clip(
-                ds, self.features, columns, self.options["fps"], f"datasets[{i}]"
-            )
-            columns = names if columns is None else columns
-            clips.append(clip)
-        self.columns = columns
+            _, names = read_clip(ds, self.features, None, None, f"datasets[{i}]")
+            known |= dict.fromkeys(names)
+        self.columns = list(known)
+        clips = [
+            read_clip(ds, self.features, self.columns, fps, f"datasets[{i}]")[0]
+            for i, ds in enumerate(datasets)
+        ]
         times = [as_dataset(ds, "datasets")["time"].values for ds in datasets]
         self.classes = read_labels(labels, clips, times)
         self.values = [
@@ -508,70 +499,3 @@ class TemporalModel:
         seen = np.concatenate([[c.clip_class for c in clips], *(c.frame_class for c in clips)])
         count = np.bincount(seen[seen >= 0].astype(int), minlength=max(len(self.classes), 1))
         return count.sum() / np.maximum(count, 1) / len(count)
-
-    def _on_rows(self, found: dict, clip: Clip, own: np.ndarray) -> dict[str, np.ndarray]:
-        """Outputs moved from the model's own time to that of the dataset; NaN where unseen."""
-        moved = {k: v for k, v in found.items() if k.startswith("clip_")}
-        rows = nearest(clip.time, own)
-        unseen = ~clip.seen[rows]
-        for name, values in found.items():
-            if name in moved:
-                continue
-            flat = np.stack([np.interp(own, clip.time, column) for column in values.T], axis=1)
-            flat[unseen] = np.nan
-            moved[name] = flat
-        if not clip.seen.any():
-            moved |= {k: np.full_like(v, np.nan) for k, v in moved.items()}
-        return moved
-
-    def _collect(
-        self, outputs: list[dict], dataset: xr.Dataset, own: np.ndarray, faces: np.ndarray | None
-    ) -> xr.Dataset:
-        def join(name: str, column: int | slice) -> np.ndarray:
-            arrays = [found[name][..., column] for found in outputs]
-            if faces is None:
-                return arrays[0]
-            return np.stack(arrays, axis=0 if name.startswith("clip_") else 1)
-
-        every, variables = slice(None), {}
-        if len(self.classes) > 1:
-            variables["emotion_probability"] = join("frame_probability", every)
-            variables["clip_probability"] = join("clip_probability", every)
-        for i, name in enumerate(self.values):
-            variables[name] = join("frame_values", i)
-            variables[f"clip_{name}"] = join("clip_values", i)
-        coords: dict = {"time": own, "emotion": self.classes}
-        if faces is not None:
-            coords["face"] = faces
-        if "weight" in outputs[0] and faces is None:
-            variables["weight"] = outputs[0]["weight"]
-            coords["modality"] = list(dict.fromkeys(n.split("/")[0] for n in self.columns))
-        history = extend_history(
-            "predict",
-            *([dataset] if isinstance(dataset, xr.Dataset) else []),
-            model={"name": f"TemporalModel {self.options['kind']}", "classes": self.classes},
-        )
-        group = "fused" if faces is None else "face"
-        return build_dataset(group, variables, coords, history=history)
-
-    def _compare(self, dataset: xr.Dataset, label: object) -> xr.Dataset:
-        """Truth beside prediction, a labelled row each."""
-        own = as_dataset(dataset, "dataset")["time"].values
-        clip, _ = read_clip(dataset, self.features, self.columns, None)
-        names = read_labels([label], [clip], [own])
-        found = self.predict(as_dataset(dataset, "dataset"))
-        by_row = (clip.frame_class >= 0).any() or np.isfinite(clip.frame_values).any()
-        rows = slice(None) if by_row else 0
-        variables: dict = {}
-        if len(self.classes) > 1:
-            codes = clip.frame_class if by_row else np.array([clip.clip_class])
-            truth = np.array([*names, ""], dtype=object)[codes]
-            said = found["emotion_probability" if by_row else "clip_probability"].values
-            variables["truth"] = ("row", truth.astype(str))
-            variables["probability"] = (("row", "emotion"), np.atleast_2d(said))
-        for name in self.values:
-            true = clip.frame_values if by_row else clip.clip_values[None]
-            variables[f"true_{name}"] = ("row", true[:, VALUES.index(name)])
-            said = found[name if by_row else f"clip_{name}"].values
-            variables[name] = ("row", np.atleast_1d(said)[rows] if by_row else np.atleast_1d(said))
-        return xr.Dataset(variables, coords={"emotion": self.classes})

@@ -89,6 +89,8 @@ class Network(nn.Module):
         """Keep the image encoder's weights as they are, or train them too."""
         if self.encoder is not None:
             self.encoder.requires_grad_(not frozen)
+            # Running statistics are weights too, and move in training mode without a gradient.
+            self.encoder.train(not frozen)
 
 
 class Recurrent(nn.Module):
@@ -212,10 +214,10 @@ class ImageEncoder(nn.Module):
         super().__init__()
         import timm
 
-        try:
-            self.net = timm.create_model(name, pretrained=False, num_classes=0)
-        except RuntimeError as error:
-            raise ValueError(f"encoder must be a network that timm knows; {error}") from None
+        # A name may come from a file somebody gave, and timm takes some for addresses.
+        if not timm.is_model(name):
+            raise ValueError(f"encoder must be a network that timm knows; got {name!r}")
+        self.net = timm.create_model(name, pretrained=False, num_classes=0)
         self.register_buffer(
             "colour", torch.tensor([_PICTURE_MEAN, _PICTURE_STD]), persistent=False
         )

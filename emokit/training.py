@@ -89,7 +89,8 @@ def train(
 ) -> list[dict]:
     """Train `network` in place, and return the losses of each epoch."""
     rng = np.random.default_rng(seed)
-    held = _hold_out(subjects, validation, rng)
+    labelled = np.array([_is_labelled(clip) for clip in clips])
+    held = labelled & _hold_out(subjects, subjects[labelled], validation, rng)
     train_rows, held_rows = np.flatnonzero(~held), np.flatnonzero(held)
     network.to(device)
     weights = torch.as_tensor(class_weights, dtype=torch.float32, device=device)
@@ -167,10 +168,22 @@ def run(network: Network, clip: Clip) -> dict[str, np.ndarray]:
     return found
 
 
-def _hold_out(subjects: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+def _is_labelled(clip: Clip) -> bool:
+    return bool(
+        clip.clip_class >= 0
+        or (clip.frame_class >= 0).any()
+        or np.isfinite(clip.clip_values).any()
+        or np.isfinite(clip.frame_values).any()
+    )
+
+
+def _hold_out(
+    subjects: np.ndarray, labelled: np.ndarray, share: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Rows of a share of the people of whom anything is known."""
     if not 0 <= share < 1:
         raise ValueError(f"validation must be a share, 0 to 1; got {share!r}")
-    people = np.unique(subjects)
+    people = np.unique(labelled)
     n = min(round(share * len(people)), len(people) - 1)
     return np.isin(subjects, rng.choice(people, n, replace=False))
 

@@ -49,7 +49,7 @@ ALLOWED = {
     "tracks": BASE,
     "action_units": BASE | {"rows", "quality", "mesh", "eyes", "pyfeat"},
     "emotion": BASE | {"prototypes"},
-    "pipeline": BASE | STAGES,
+    "pipeline": BASE | STAGES | {"course"},
     "plot": {"schema", "clip"},
     "tiers": set(),
     "annotation_store": {"schema", "tiers"},
@@ -61,6 +61,8 @@ ALLOWED = {
     "evaluation": {"metrics", "calibration"},
     "audit": {"evaluation"},
     "sequences": {"schema", "alignment"},
+    "model_file": set(),
+    "predictions": {"schema", "sequences"},
     "augment": {"sequences"},
     "temporal_nets": set(),
     "training": {"augment", "calibration", "sequences", "temporal_nets"},
@@ -69,9 +71,13 @@ ALLOWED = {
         "sequences",
         "augment",
         "evaluation",
+        "model_file",
+        "predictions",
         "temporal_nets",
         "training",
     },
+    "course": {"schema", "prototypes", "temporal"},
+    "crops": {"schema", "clip"},
 }
 
 CORE = [

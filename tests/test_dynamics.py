@@ -255,6 +255,7 @@ def test_kalman_is_the_posterior_mean_of_its_model(monkeypatch):
     time = uneven(40)
     values = 0.3 * np.sin(3 * time) + np.random.default_rng(0).normal(0, 0.1, 40)
     values[[0, 11, 12]] = values[0], np.nan, np.nan
+    values /= np.nanmax(values) - np.nanmin(values)  # the model is of a column's own range
     found = smoothing.smooth_by_kalman(
         time, values[:, None].copy(), noise=np.array([0.1]), max_gap=0.5
     )[:, 0]
@@ -287,7 +288,7 @@ def test_noise_is_estimated_where_it_is_not_known():
     np.testing.assert_allclose(smoothing.estimate_noise(time, noisy, 0.5), [0.02, 0.2], rtol=0.1)
 
 
-def test_kalman_believes_the_noise_coordinate_of_each_unit():
+def test_kalman_believes_the_noise_it_is_given_unit_by_unit():
     rng = np.random.default_rng(0)
     au = (0.4 + 0.1 * np.sin(even(200)) + rng.normal(0, 0.05, 200)).astype(np.float32)
     ds = ek.schema.build_dataset(
@@ -295,13 +296,30 @@ def test_kalman_believes_the_noise_coordinate_of_each_unit():
         {"au": np.stack([au, au], axis=1)[:, None]},
         {"time": even(200), "face": ["face_0"], "action_unit": ["AU01", "AU12"]},
         history="[]",
-    ).assign_coords(noise=("action_unit", [0.001, 0.2]))
-    found = ek.smooth(ds, method="kalman").au[:, 0]
+    )
+    noise = xr.DataArray([0.2, 0.001], dims="action_unit", coords={"action_unit": ["AU12", "AU01"]})
+    found = ek.smooth(ds, method="kalman", noise=noise).au[:, 0]
     trusted, doubted = (found.sel(action_unit=unit).values for unit in ("AU01", "AU12"))
     assert np.abs(trusted - au).max() < 0.01
     assert np.diff(doubted).std() < np.diff(trusted).std() / 10
-    swapped = xr.DataArray(
-        [0.001, 0.2], dims="action_unit", coords={"action_unit": ["AU12", "AU01"]}
-    )
-    given = ek.smooth(ds, method="kalman", noise=swapped).au[:, 0]
-    np.testing.assert_array_equal(given.sel(action_unit="AU01"), doubted)
+    # The coordinate of that name is the whole error of a unit, not how much it jumps.
+    whole = ek.smooth(ds.assign_coords(noise=("action_unit", [0.3, 0.3])), method="kalman")
+    np.testing.assert_array_equal(whole.au, ek.smooth(ds, method="kalman").au)
+
+
+def test_kalman_does_simulated_people_no_harm():
+    people = ek.simulate_faces(n_faces=4, landmarks=False, seed=4)
+
+    def error(au):
+        return float(((au - people.au_true) ** 2).mean())
+
+    assert error(ek.smooth(people, method="kalman").au) < 1.02 * error(people.au)
+
+
+def test_kalman_is_the_same_in_any_units():
+    time = uneven(300)
+    noisy = 0.3 * np.sin(3 * time)[:, None] + np.random.default_rng(0).normal(0, 0.03, (300, 1))
+    nothing = np.array([np.nan])
+    one = smoothing.smooth_by_kalman(time, noisy, noise=nothing, max_gap=0.5)
+    pixels = smoothing.smooth_by_kalman(time, 900 * noisy, noise=nothing, max_gap=0.5)
+    np.testing.assert_allclose(pixels, 900 * one, rtol=1e-6)

@@ -136,6 +136,11 @@ def test_micro_expressions_are_flagged_where_the_rate_can_carry_them():
     assert found.micro.isnull().all() and "10 rows a second" in found.attrs["micro_note"]
     with pytest.raises(ValueError, match="10 rows a second are too few; 24 are needed"):
         ek.find_events(slow, micro=True)
+    uneven_rate = aus.isel(time=np.r_[0:60, 60:300:6, 300:480])
+    found = ek.find_events(uneven_rate)
+    assert np.isnan(found.micro[found.label.values == "AU04"]).all()
+    with pytest.raises(ValueError, match=r"smoothed over 0.3 s"):
+        ek.find_events(ek.smooth(aus, method="kalman"), micro=True)
     with pytest.raises(ValueError, match=r"smoothed over 0.5 s"):
         ek.find_events(ek.smooth(aus, window=0.5), micro=True)
     assert "micro" not in ek.find_events(aus, micro=False)
@@ -150,6 +155,14 @@ def test_no_events_is_an_empty_dataset_and_it_is_saved(tmp_path):
     tree = xr.DataTree.from_dict({"/events": found})
     loaded = ek.load(ek.save(tree, tmp_path / "events.nc"))
     xr.testing.assert_equal(loaded["events"].to_dataset(), found)
+
+
+def test_sparse_sampling_warns_and_can_be_allowed_for():
+    time = np.arange(0, 20, 0.5)
+    aus = faces(time, AU12=bump(time, 10, width=2))
+    with pytest.warns(UserWarning, match="0.5 s apart, further than max_gap=0.2"):
+        assert ek.find_events(aus).sizes["event"] == 0
+    assert ek.find_events(aus, max_gap=1).apex.item() == 10
 
 
 def test_options_that_cannot_be():
@@ -219,6 +232,17 @@ def test_attention_is_against_where_this_face_mostly_looks():
     assert found.label.values.tolist() == ["attention"]
     assert found.onset.item() == pytest.approx(5, abs=0.5)
     assert found.evidence.item() == "head 50° from its usual direction"
+
+
+def test_moments_are_found_in_sparse_rows_too():
+    time = np.arange(0.0, 30)
+    pose = np.zeros((30, 1, 3))
+    pose[10:15, :, 1] = 60
+    face = ek.schema.build_dataset(
+        "face", {"head_pose": pose}, {"time": time, "face": ["face_0"]}, history="[]"
+    )
+    found = ek.find_moments(tree(face))
+    assert found.onset.values.tolist() == [10] and found.offset.values.tolist() == [14]
 
 
 def test_models_and_modalities_that_disagree():

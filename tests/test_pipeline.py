@@ -19,6 +19,7 @@ def test_groups_and_attributes(sample):
 def test_history_tells_every_step(sample):
     steps = [entry["step"] for entry in json.loads(sample["fused"].attrs["history"])]
     expected = ["detect_faces", "extract_action_units", "estimate_emotion"]
+    expected += ["estimate_emotion_in_time"]
     expected += ["extract_prosody", "estimate_vocal_affect"]
     assert steps[: len(expected)] == expected
     assert steps[-1] == "fuse"
@@ -137,3 +138,21 @@ def test_a_file_that_breaks_the_schema_is_named(sample, tmp_path):
     path = ek.save(xr.DataTree.from_dict({"/voice": broken}), tmp_path / "b.nc")
     with pytest.raises(ValueError, match=r"b\.nc, group voice.*\n.*'speech' lies outside"):
         ek.load(path)
+
+
+def test_each_frames_own_reading_is_kept_beside_the_one_over_time(sample):
+    face = sample["face"].to_dataset()
+    alone = ek.estimate_emotion(face)["emotion_probability"]
+    np.testing.assert_allclose(face["prototype_probability"], alone, atol=1e-6)
+    over_time = ek.estimate_emotion_in_time(face)["emotion_probability"]
+    np.testing.assert_allclose(face["emotion_probability"], over_time, atol=1e-6)
+    assert (face["prototype_probability"].isnull() == face["emotion_probability"].isnull()).all()
+
+
+def test_a_photograph_is_read_by_its_one_frame(feat_data):
+    face = ek.analyze(ek.open_clip(feat_data / "0-f15-hao-ph.jpg"), progress=False)["face"]
+    xr.testing.assert_equal(
+        face["emotion_probability"].drop_attrs(),
+        face["prototype_probability"].rename("emotion_probability").drop_attrs(),
+    )
+    assert face["emotion_probability"].squeeze().idxmax() == "happiness"

@@ -125,8 +125,10 @@ def test_image_encoder_is_frozen_first_and_tuned_after(tmp_path):
         return model, model._network.encoder.net.state_dict()["conv1.0.weight"]
 
     given = encoder.net.state_dict()["conv1.0.weight"]
-    model, frozen = first_layer(freeze_epochs=2)
-    assert torch.equal(frozen, given)
+    model, _ = first_layer(freeze_epochs=2)
+    frozen = model._network.encoder.net.state_dict()
+    # All of it: running statistics as well as weights.
+    assert all(torch.equal(frozen[k], v) for k, v in encoder.net.state_dict().items())
     _, tuned = first_layer(freeze_epochs=1)
     assert not torch.equal(tuned, given)
     again = ek.TemporalModel.load(model.save(tmp_path / "model.safetensors"))
@@ -300,6 +302,19 @@ def test_cross_validation_by_row_holds_values_too():
     assert truth.tolist() == labels[2]["emotion"].tolist()
 
 
+def test_a_class_of_the_clip_goes_for_its_rows_where_values_are_by_row():
+    clips, labels = level_task(4)
+    mixed = [
+        {"emotion": name, "valence": label["valence"]}
+        for name, label in zip("abab", labels, strict=True)
+    ]
+    found = ek.TemporalModel(hidden=4).cross_validate(
+        clips, mixed, groups=list("wxyz"), n_folds=2, epochs=1, progress=False
+    )
+    for i, name in enumerate("abab"):
+        assert set(found.truth.values[found.sequence.values == i]) == {name}
+
+
 def test_it_stops_when_it_does_not_get_better():
     clips, _ = order_task(20)
     by_chance = np.random.default_rng(0).choice(["a", "b"], 20)
@@ -359,6 +374,10 @@ def test_real_faces_from_the_simulator_train_it():
         (lambda c, n: ek.TemporalModel().fit(c, [["a"]] * 4), "one value, or one for each"),
         (lambda c, n: ek.TemporalModel().fit(c, [{"mood": 1}] * 4), "may hold emotion"),
         (lambda c, n: ek.TemporalModel(encoder="nosuchnet").fit(*moving_pictures(2)), "timm knows"),
+        (lambda c, n: temporal_nets.ImageEncoder("hf-hub:someone/net"), "timm knows; got 'hf-hub"),
+        (lambda c, n: ek.TemporalModel(kind="tcn", bidirectional=False), "looks both ways"),
+        (lambda c, n: ek.TemporalModel().fit(c, n, batch_size=0), "must be at least 1"),
+        (lambda c, n: ek.TemporalModel().fit(c, [{"valence": 7.0}] * 4), "lie in -1 to 1; got 7"),
         (lambda c, n: ek.TemporalModel().predict(c[0]), "not fitted"),
         (lambda c, n: ek.Augmentation(mirror=2), "mirror must lie in 0 to 1"),
     ],
@@ -366,6 +385,25 @@ def test_real_faces_from_the_simulator_train_it():
 def test_what_cannot_be_is_named(make, says):
     with pytest.raises(ValueError, match=says):
         make(*order_task(4))
+
+
+def test_columns_are_those_of_all_datasets_and_only_labelled_clips_are_held_out():
+    clips, labels = order_task(12)
+    clips[0] = clips[0].sel(action_unit=["AU12"])
+    labels[:6] = [np.full(c.sizes["time"], "") for c in clips[:6]]
+    model = ek.TemporalModel(hidden=4, seed=np.int64(2)).fit(
+        clips, labels, epochs=3, **{**QUICK, "validation": 0.4}
+    )
+    assert model.columns == ["au:AU12", "au:AU04"]
+    assert (model.training["validation"] > 0).all()
+
+
+def test_a_seed_from_numpy_is_saved(tmp_path):
+    clips, labels = order_task(4)
+    model = ek.TemporalModel(hidden=4, seed=np.int64(3)).fit(
+        clips, labels, epochs=1, progress=False
+    )
+    assert ek.TemporalModel.load(model.save(tmp_path / "m.safetensors")).options["seed"] == 3
 
 
 # ------------------------------------------------------------- augmentation

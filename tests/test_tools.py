@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import emokit as ek
+
 TOOLS = Path(__file__).parents[1] / "tools"
 
 
@@ -108,3 +110,30 @@ def test_shipped_read_out_recovers_units_of_held_out_faces(fit_mesh_au):
         assert r[unit] > 0.85
     resting = truth.sum(1) == 0
     assert np.abs(read[resting].mean(0))[np.array(reader.units[:-1]) != "AU25"].max() < 0.1
+
+
+@pytest.fixture(scope="module")
+def fit_temporal():
+    spec = importlib.util.spec_from_file_location("fit_temporal", TOOLS / "fit_temporal.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_temporal_model_is_fitted_and_compared_by_its_script(fit_temporal):
+    model = fit_temporal.fit(people=24, epochs=1, progress=False)
+    shipped = ek.TemporalModel.load(fit_temporal.DATA / "temporal_gru.safetensors")
+    # What ships reads the same units as what the script would fit today.
+    assert shipped.columns == model.columns and shipped.classes == model.classes
+    scores = fit_temporal.compare(shipped, seed=5, n=20)
+    over_time, per_frame = scores["over time"], scores["per frame"]
+    for metric in ("accuracy", "unweighted_recall"):
+        assert over_time["value"].sel(metric=metric) > per_frame["value"].sel(metric=metric)
+
+
+def test_some_of_what_trains_the_temporal_model_is_a_single_row(fit_temporal):
+    clips, labels = fit_temporal.split(fit_temporal.draw_people(40, seed=3))
+    short, shown = fit_temporal.shorten(clips, labels, np.random.default_rng(0))
+    lengths = [clip.sizes["time"] for clip in short]
+    assert lengths == [len(label) for label in shown]
+    assert lengths.count(1) >= 3 and np.median(lengths) > 100
