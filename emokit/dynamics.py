@@ -205,8 +205,9 @@ def _resting_rows(au: xr.DataArray, method: str | tuple[float, float]) -> xr.Dat
     if method == "median":
         return au
     if method == "quiet":
-        # A unit that is not read at all, as blinks in still images, hides no rest.
-        movement = au.dropna("action_unit", how="all").sum("action_unit", skipna=False)
+        # A unit that is never read of a face, as blinks in still images, hides no rest.
+        read = au.where(au.notnull().any("time"), 0)
+        movement = read.sum("action_unit", skipna=False)
         return au.where(movement <= movement.quantile(0.2, "time"))
     if isinstance(method, str):
         raise ValueError(f"method must be quiet, median or (start, end); got {method!r}")

@@ -122,6 +122,8 @@ def fuse(
             f"{{'face': emotion, 'voice': affect}}; got {type(modalities).__name__}"
         )
     if model is not None:
+        if calibration or pool != "linear":
+            raise ValueError("calibration and pool are for methods that are not learned")
         return model.apply(modalities, method=method, time=time, face=face)
     if method in ("early", "intermediate", "attention"):
         raise ValueError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import xarray as xr
 from .alignment import align_time, read_time
 from .augment import Augmentation
 from .schema import extend_history, validate_time
-from .sequences import VALUES, nearest, regular_time
+from .sequences import VALUES, centre_landmarks, nearest, regular_time
 from .temporal import TemporalModel
 
 METHODS = ("early", "intermediate", "attention", "ensemble")
@@ -212,8 +212,9 @@ class FusionModel:
                 if "/" in name or ":" in name:
                     raise ValueError(f"a modality's name may not hold '/' or ':'; got {name!r}")
                 validate_time(ds, argument=f"examples[{i}][{name!r}]")
-                for variable in self._choose_features(name, ds):
-                    labels = _labels(_one_face(ds, None)[variable].transpose("time", ...))
+                chosen = self._choose_features(name, ds)
+                for variable in chosen:
+                    labels = _labels(_one_face(ds, None, chosen)[variable].transpose("time", ...))
                     known = columns.setdefault(f"{name}/{variable}", [])
                     known += [label for label in labels if label not in known]
         if not columns:
@@ -228,19 +229,22 @@ class FusionModel:
 
     def _join(self, modalities: Mapping[str, xr.Dataset], face: str | None = None) -> xr.Dataset:
         """All columns on one regular time, NaN where a modality or a variable is missing."""
-        used = {key.split("/")[0] for key in self._columns}
-        known = {name: ds for name, ds in modalities.items() if name in used}
+        asked: dict[str, list[str]] = {}
+        for key in self._columns:
+            name, variable = key.split("/")
+            asked.setdefault(name, []).append(variable)
+        known = {name: ds for name, ds in modalities.items() if name in asked}
         for name, ds in known.items():
             validate_time(ds, argument=f"modalities[{name!r}]")
         ends = [ds["time"].values[[0, -1]] for ds in known.values() if ds.sizes["time"]]
         if not ends:
-            raise ValueError(f"modalities must hold rows of some of {', '.join(sorted(used))}")
+            raise ValueError(f"modalities must hold rows of some of {', '.join(sorted(asked))}")
         start, end = min(e[0] for e in ends), max(e[1] for e in ends)
         # One row more than fits, so that the last rows of the input lie within.
         time = regular_time(np.array([start, end + 1 / self.fps]), self.fps)
         gap = max(0.5, 2 / self.fps)
         moved = {
-            name: align_time(_one_face(ds, face), time, method="mean", max_gap=gap)
+            name: align_time(_one_face(ds, face, asked[name]), time, method="mean", max_gap=gap)
             for name, ds in known.items()
         }
         joined = {}
@@ -250,7 +254,9 @@ class FusionModel:
             if variable in moved.get(name, ()):
                 array = moved[name][variable].transpose("time", ...)
                 place = pd.Index(columns).get_indexer(_labels(array))
-                values[:, place[place >= 0]] = array.values.reshape(len(time), -1)[:, place >= 0]
+                found = array.values
+                found = centre_landmarks(found) if variable == "landmark_position" else found
+                values[:, place[place >= 0]] = found.reshape(len(time), -1)[:, place >= 0]
                 values[_is_absent(known[name], variable, face, time)] = np.nan
             if self.method == "ensemble":
                 values = np.log(values.clip(_LEAST_PROBABILITY))
@@ -262,13 +268,13 @@ class FusionModel:
 
 def _is_absent(ds: xr.Dataset, variable: str, face: str | None, time: np.ndarray) -> np.ndarray:
     """Rows of `time` whose nearest row of `ds` holds nothing: alignment would bridge them."""
-    array = _one_face(ds, face)[variable].transpose("time", ...)
+    array = _one_face(ds, face, [variable])[variable].transpose("time", ...)
     empty = np.isnan(array.values.reshape(array.shape[0], -1)).all(1)
     return empty[nearest(ds["time"].values, time)]
 
 
-def _one_face(ds: xr.Dataset, face: str | None) -> xr.Dataset:
-    """What can be put on another time: numbers of one face."""
+def _one_face(ds: xr.Dataset, face: str | None, asked: Container[str]) -> xr.Dataset:
+    """What can be put on another time: numbers of one face, and what was `asked` for."""
     if "face" in ds.dims:
         names = [str(name) for name in ds["face"].values]
         if face is not None and face not in names:
@@ -276,7 +282,7 @@ def _one_face(ds: xr.Dataset, face: str | None) -> xr.Dataset:
         if not names:
             ds, names = ds.reindex(face=["none"]), ["none"]
         ds = ds.sel(face=face or names[0], drop=True)
-    return ds[[v for v in ds.data_vars if _is_feature(ds[v])]]
+    return ds[[v for v in ds.data_vars if v in asked or _is_feature(ds[v])]]
 
 
 def _is_feature(array: xr.DataArray) -> bool:

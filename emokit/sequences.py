@@ -107,7 +107,7 @@ def read_clip(
     for name in known.data_vars:
         array = known[name].transpose("time", ...)
         values = array.values.reshape(len(time), -1).astype(np.float32)
-        if str(name).split("/")[-1] == "landmark_position":
+        if name == "landmark_position":
             values = centre_landmarks(array.values).reshape(len(time), -1)
         names += _column_names(str(name), array)
         parts.append(values)

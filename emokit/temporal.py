@@ -251,11 +251,12 @@ class TemporalModel:
             raise ValueError("dataset has no rows, or no face, to predict")
         singles = [dataset] if faces is None else [dataset.sel(face=name) for name in faces]
         own = np.asarray(dataset["time"].values)
+        network = self._network.to(training.choose_device(self.options["device"]))
         outputs = []
         for single in singles:
             clip, _ = read_clip(single, self.features, self.columns, self.options["fps"])
             with training.quiet_threads(1):
-                found = training.run(self._network, clip)
+                found = training.run(network, clip)
             as_given, _ = read_clip(single, self.features, self.columns, None)
             outputs.append(move_to_rows(found, clip.time, own, as_given.seen))
         history = extend_history(

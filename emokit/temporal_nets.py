@@ -222,8 +222,14 @@ class ImageEncoder(nn.Module):
             "colour", torch.tensor([_PICTURE_MEAN, _PICTURE_STD]), persistent=False
         )
         with torch.no_grad():
-            # Not every network gives what its num_features says.
-            self.width = self.net.eval()(torch.zeros(1, 3, 64, 64)).shape[-1]
+            try:
+                # Not every network gives what its num_features says.
+                self.width = self.net.eval()(torch.zeros(1, 3, 64, 64)).shape[-1]
+            except AssertionError as error:
+                raise ValueError(
+                    f"encoder {name!r} takes pictures of one size only ({error}); choose one that "
+                    "takes any, as convolutional networks do"
+                ) from None
 
     def forward(self, x: Tensor) -> Tensor:
         """Numbers (clip, row, width) of pictures (clip, row, y, x, channel) in 0 to 1."""

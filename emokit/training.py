@@ -35,9 +35,10 @@ def quiet_threads(n: int) -> Iterator[None]:
 
 
 def choose_device(asked: str) -> torch.device:
-    """The device that `asked` names; "auto" is a GPU where there is one."""
+    """The device that `asked` names; "auto" is a GPU where there is one, CUDA's or Apple's."""
     if asked == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        apple = "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device("cuda" if torch.cuda.is_available() else apple)
     try:
         return torch.device(asked)
     except RuntimeError as error:
@@ -147,21 +148,23 @@ def run(network: Network, clip: Clip) -> dict[str, np.ndarray]:
     """Outputs of one clip as arrays: by row (row, …), and of the whole (…,)."""
     network.eval()
     n = len(clip.x)
+    device, temperature = next(network.parameters()).device, network.temperature.cpu()
     pieces, whole, sizes = [], [], []
     for start in range(0, n, _PIECE):
         first, last = max(start - _MARGIN, 0), min(start + _PIECE + _MARGIN, n)
         with torch.inference_mode():
-            x = torch.from_numpy(np.ascontiguousarray(clip.x[None, first:last]))
-            out = network(x, torch.ones(1, last - first, dtype=torch.bool))
+            x = torch.from_numpy(np.ascontiguousarray(clip.x[None, first:last])).to(device)
+            valid = torch.ones(1, last - first, dtype=torch.bool, device=device)
+            out = {name: value.cpu() for name, value in network(x, valid).items()}
         inner = slice(start - first, min(start + _PIECE, n) - first)
-        out["frame_probability"] = (out.pop("frame_logits") / network.temperature).softmax(-1)
+        out["frame_probability"] = (out.pop("frame_logits") / temperature).softmax(-1)
         pieces.append({k: v[0, inner].numpy() for k, v in out.items() if not k.startswith("clip")})
         whole.append({k: v[0] for k, v in out.items() if k.startswith("clip")})
         sizes.append(last - first)
     found = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
     share = torch.tensor(sizes, dtype=torch.float32)[:, None] / sum(sizes)
     logits = (torch.stack([piece["clip_logits"] for piece in whole]) * share).sum(0)
-    found["clip_probability"] = (logits / network.temperature).softmax(-1).numpy()
+    found["clip_probability"] = (logits / temperature).softmax(-1).numpy()
     found["clip_values"] = (
         (torch.stack([piece["clip_values"] for piece in whole]) * share).sum(0).numpy()
     )

@@ -66,6 +66,26 @@ def test_a_unit_that_is_never_read_hides_no_rest():
     assert neutral.sel(action_unit="AU43").isnull().all()
 
 
+def test_a_unit_unread_of_one_face_hides_no_rest_of_that_face():
+    rng = np.random.default_rng(0)
+    au = rng.uniform(0, 0.2, (40, 2, 3)).astype(np.float32)
+    au[:, 1, 2] = np.nan
+    aus = ek.schema.build_dataset(
+        "face",
+        {"au": au},
+        {
+            "time": np.arange(40) / 10,
+            "face": ["face_0", "face_1"],
+            "action_unit": ["AU01", "AU12", "AU45"],
+        },
+        history="[]",
+    )
+    both = ek.remove_baseline(aus, method="quiet")["au"]
+    alone = ek.remove_baseline(aus.isel(face=[1]), method="quiet")["au"]
+    np.testing.assert_array_equal(both.isel(face=[1]), alone)
+    assert both.isel(face=1, action_unit=slice(0, 2)).notnull().all()
+
+
 def test_history_holds_the_baselines():
     entry = json.loads(ek.remove_baseline(person([0.3, 0.1, 0])).attrs["history"])[-1]
     assert entry["step"] == "remove_baseline"

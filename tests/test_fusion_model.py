@@ -132,6 +132,34 @@ def test_modalities_may_have_their_own_times_and_faces():
     assert step["method"] == "early" and step["parameters"]["modalities"] == ["face", "voice"]
 
 
+def test_landmarks_are_fused_where_they_are_asked_for():
+    """How high some points lie over the others tells; nothing else does."""
+    rng = np.random.default_rng(0)
+    shape = rng.normal(size=(468, 3)).astype(np.float32)
+    examples, labels = [], []
+    for index in range(12):
+        points = shape + 0.2 * rng.normal(size=(8, 1, 468, 3)).astype(np.float32)
+        points[:, :, :100, 1] += 3 * (index % 2)
+        face = ek.schema.build_dataset(
+            "face",
+            {"landmark_position": points},
+            {"time": np.arange(8) / 4, "face": ["face_0"], "landmark": np.arange(468)},
+            history="[]",
+        )
+        examples.append({"face": face})
+        labels.append("up" if index % 2 else "down")
+    model = ek.FusionModel(
+        method="early", features={"face": ["landmark_position"]}, fps=4, hidden=8
+    ).fit(examples[:8], labels[:8], epochs=40, validation=0, progress=False)
+    said = [
+        ek.fuse(one, method="early", model=model)["clip_probability"].idxmax("emotion").item()
+        for one in examples[8:]
+    ]
+    assert said == labels[8:]
+    with pytest.raises(ValueError, match="not learned"):
+        ek.fuse(examples[0], method="early", model=model, pool="log")
+
+
 def test_what_cannot_be_fused_is_named():
     clips, truth = ek.simulate_modalities(n_clips=2, duration=3)
     with pytest.raises(ValueError, match=r"'attention' is learned: give model=FusionModel"):
