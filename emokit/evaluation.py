@@ -348,6 +348,10 @@ def read_pair(
         names, kept = _OF_NUMBERS, np.isfinite(truth) & np.isfinite(estimate)
         measure, arrays = _measure_numbers, [truth[kept], estimate[kept]]
     elif estimate.ndim == 1:
+        if numeric != np.issubdtype(estimate.dtype, np.number) and not (
+            {truth.dtype.kind, estimate.dtype.kind} <= set("biu")
+        ):
+            raise ValueError("truth and estimate must both be numbers, or both be labels")
         names, kept = _OF_LABELS, known & ~metrics.is_missing(estimate)
         pair = metrics.name_labels(truth[kept], estimate[kept])
         classes, codes = np.unique(np.concatenate(pair), return_inverse=True)

@@ -85,7 +85,7 @@ def find_moments(
     """
     if not isinstance(result, xr.DataTree):
         raise TypeError(f"result must be a DataTree, as analyze returns; got {type(result)}")
-    if "face" not in result:
+    if "face" not in result.children:
         raise ValueError("result has no group 'face' in which to look for moments")
     if not top >= 1:
         raise ValueError(f"top must be at least 1; got {top!r}")
@@ -125,7 +125,7 @@ def _read_kinds(kind: str | Sequence[str] | None) -> list[str]:
 
 
 def _voice_on(result: xr.DataTree, time: np.ndarray) -> xr.Dataset | None:
-    if "voice" not in result or "arousal" not in result["voice"] or not len(time):
+    if "voice" not in result.children or "arousal" not in result["voice"] or not len(time):
         return None
     voice = result["voice"].to_dataset()
     names = [name for name in ("arousal", "speech") if name in voice]

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from . import schema
 from .action_units import open_reader
-from .clip import Clip, ClipError, open_clip, read_ahead
+from .clip import Clip, ClipError, open_clip, read_ahead, refuse_media
 from .course import estimate_emotion_in_time
 from .emotion import estimate_emotion
 from .faces import FaceSearch
@@ -155,7 +155,7 @@ def save(result: xr.DataTree | xr.Dataset, path: str | Path) -> Path:
     TypeError
         If `result` is neither a DataTree nor a Dataset.
     ValueError
-        If the folder does not exist.
+        If the folder does not exist, or `path` names a recording, such as the clip itself.
 
     Examples
     --------
@@ -169,6 +169,7 @@ def save(result: xr.DataTree | xr.Dataset, path: str | Path) -> Path:
     if not isinstance(result, xr.DataTree | xr.Dataset):
         raise TypeError(f"result must be a DataTree or a Dataset; got {type(result).__name__}")
     path = Path(path).expanduser()
+    refuse_media(path, expected=".nc")
     if not path.parent.is_dir():
         raise ValueError(f"path must lie in a folder that exists; {path.parent} does not")
     handle, name = tempfile.mkstemp(suffix=".nc", prefix=f".{path.stem}-", dir=path.parent)

@@ -61,7 +61,7 @@ def plot(result: xr.DataTree, *, clip: Clip | None = None, face: str | None = No
             f"result must be a DataTree, as ek.analyze returns; got {type(result).__name__}"
         )
     seen = _one_face(result, face)
-    voice = result["voice"].to_dataset() if "voice" in result else None
+    voice = result["voice"].to_dataset() if "voice" in result.children else None
     panels = []
     if seen is not None:
         clip = clip or _source(result)
@@ -111,7 +111,7 @@ def plot(result: xr.DataTree, *, clip: Clip | None = None, face: str | None = No
 
 
 def _one_face(result: xr.DataTree, face: str | None) -> xr.Dataset | None:
-    if "face" not in result:
+    if "face" not in result.children:
         return None
     group = schema.validate(result["face"].to_dataset(), group="face", argument="result['face']")
     tracks = [str(track) for track in group["face"].values]

@@ -117,6 +117,9 @@ def render(
     if not path.parent.is_dir():
         raise ValueError(f"path must lie in a folder that exists; {path.parent} does not")
     clip = _find_clip(result, clip)
+    sources = [Path(one) for one in (clip.path, result.attrs.get("source")) if one]
+    if path.exists() and any(one.exists() and path.samefile(one) for one in sources):
+        raise ValueError(f"path is the clip itself, {path.name}, which would be lost")
     # Files differ in whether their length counts the time of the last frame.
     whole = max(clip.duration, float(clip.frame_times[-1]) + 1 / _usual_rate(clip))
     end = whole if end is None else end

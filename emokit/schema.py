@@ -408,9 +408,10 @@ def _check(
     ds: xr.Dataset, specs: Mapping[str, Variable], requires: Iterable[str], argument: str
 ) -> xr.Dataset:
     if not isinstance(ds, xr.Dataset):
+        cure = "; take one group: result['face'].to_dataset()"
         raise TypeError(
             f"{argument} must be an xarray Dataset, as emokit's stages return; "
-            f"got {type(ds).__name__}"
+            f"got {type(ds).__name__}{cure if isinstance(ds, xr.DataTree) else ''}"
         )
     timeless = specs and not any("time" in spec.dims for spec in specs.values())
     problems = [] if timeless else _time_problems(ds)

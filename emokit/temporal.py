@@ -14,7 +14,7 @@ from .augment import Augmentation
 from .evaluation import split_subjects
 from .model_file import read_model, write_model
 from .predictions import collect_outputs, move_to_rows, set_beside
-from .schema import extend_history, package_version
+from .schema import extend_history, package_version, validate_time
 from .sequences import (
     CROP,
     VALUES,
@@ -246,6 +246,7 @@ class TemporalModel:
 
         if self._network is None:
             raise ValueError("this model is not fitted; call fit, or load one")
+        validate_time(dataset, argument="dataset")
         faces = dataset["face"].values if "face" in dataset.dims else None
         if not dataset.sizes["time"] or (faces is not None and not len(faces)):
             raise ValueError("dataset has no rows, or no face, to predict")
@@ -296,7 +297,7 @@ class TemporalModel:
             Along ``row``, a labelled sequence each, or a labelled row of one where labels
             are by row: ``truth`` and ``probability (row, emotion)``, and of values
             ``true_valence`` and ``valence`` and so on; ``subject``, ``fold`` and ``sequence``.
-            :func:`score` and :func:`audit` take it.
+            :func:`audit` takes it as it is, :func:`score` its ``truth`` and ``probability``.
 
         Raises
         ------

@@ -45,6 +45,8 @@ def merge_faces(faces: xr.Dataset, same: Mapping[str, str]) -> xr.Dataset:
      [0.2]]
     """
     labels = _labels(faces)
+    if not isinstance(same, Mapping):
+        raise TypeError(f"same must map tracks to tracks, {{'face_2': 'face_0'}}; got {same!r}")
     _check_known({*same, *same.values()}, labels)
     chained = set(same) & set(same.values())
     if chained:

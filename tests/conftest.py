@@ -1,5 +1,6 @@
 """Clips and results that several tests look at."""
 
+import hashlib
 import importlib.util
 import os
 import warnings
@@ -10,6 +11,14 @@ import pytest
 import emokit as ek
 
 REPOSITORY = Path(__file__).parents[1]
+
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    # Two processes that compile librosa's functions at once, as in a fresh environment, spoil
+    # numba's cache: whoever reads it later crashes.
+    os.environ["NUMBA_CACHE_DIR"] = str(REPOSITORY / ".pytest_cache" / f"numba-{worker}")
+
+#: The recording that tests know, for another may bear its name.
+WEEKLY_ADDRESS = "a85242c3fc4d50e2202cea393b9e7ee59019759b68e78e26a254d528c22615a7"
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +35,17 @@ def real_clips() -> Path:
     if not folder.is_dir():
         pytest.skip("no folder of real clips; EMOKIT_TEST_CLIPS names one")
     return folder
+
+
+@pytest.fixture(scope="session")
+def weekly_address(real_clips) -> Path:
+    """Eight seconds of a woman who speaks to the camera, in MPEG-4 part 2."""
+    path = real_clips / "weekly_address.mp4"
+    if not path.is_file():
+        pytest.skip(f"{real_clips} holds no weekly_address.mp4")
+    if hashlib.sha256(path.read_bytes()).hexdigest() != WEEKLY_ADDRESS:
+        pytest.skip("weekly_address.mp4 is not the recording that the tests know")
+    return path
 
 
 @pytest.fixture(scope="session")

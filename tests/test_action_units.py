@@ -57,8 +57,8 @@ def test_neutral_stranger_reads_low(feat_data):
     assert au.max() < 0.35
 
 
-def test_speech_parts_the_lips(real_clips):
-    au = read(ek.open_clip(real_clips / "weekly_address.mp4"))["au"].squeeze("face")
+def test_speech_parts_the_lips(weekly_address):
+    au = read(ek.open_clip(weekly_address))["au"].squeeze("face")
     lips = au.sel(action_unit="AU25")
     assert lips.std() > 0.1
     assert au.sel(action_unit="AU12").mean() < 0.2

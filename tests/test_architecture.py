@@ -53,7 +53,7 @@ ALLOWED = {
     "plot": {"schema", "clip"},
     "tiers": set(),
     "annotation_store": {"schema", "tiers"},
-    "annotation": {"schema", "tiers", "annotation_store"},
+    "annotation": {"clip", "schema", "tiers", "annotation_store"},
     "render": {"schema", "clip", "plot"},
     "widgets": {"schema", "clip", "annotation_store", "tiers"},
     "metrics": set(),

@@ -13,8 +13,8 @@ def read(clip):
 
 
 @pytest.fixture(scope="module")
-def speaker(real_clips):
-    return read(ek.open_clip(real_clips / "weekly_address.mp4")).squeeze("face")
+def speaker(weekly_address):
+    return read(ek.open_clip(weekly_address)).squeeze("face")
 
 
 class TestBlinks:

@@ -1,4 +1,5 @@
 import json
+import shutil
 import warnings
 
 import numpy as np
@@ -156,3 +157,23 @@ def test_a_photograph_is_read_by_its_one_frame(feat_data):
         face["prototype_probability"].rename("emotion_probability").drop_attrs(),
     )
     assert face["emotion_probability"].squeeze().idxmax() == "happiness"
+
+
+def test_no_result_replaces_a_recording(feat_data, tmp_path):
+    """A slip of the hand in the path must not cost the clip."""
+    path = tmp_path / "talk.mp4"
+    shutil.copyfile(feat_data / "single_face.mp4", path)
+    before = path.read_bytes()
+    result = ek.analyze(path, fps=2, progress=False)
+    with pytest.raises(ValueError, match=r"names a recording, talk\.mp4"):
+        ek.save(result, path)
+    with pytest.raises(ValueError, match="names a recording"):
+        ek.play(result).to_html(path)
+    with pytest.raises(ValueError, match="the clip itself"):
+        ek.render(result, path, progress=False)
+    (tmp_path / "link.mp4").symlink_to(path)
+    with pytest.raises(ValueError, match="the clip itself"):
+        ek.render(result, tmp_path / "link.mp4", progress=False)
+    assert path.read_bytes() == before
+    with pytest.raises(TypeError, match=r"take one group: result\['face'\]"):
+        ek.smooth(result)

@@ -633,11 +633,10 @@ def test_faces_are_covered_while_reviewing(open_page):
     assert len(covered) < 0.5 * len(plain)
 
 
-def test_a_real_clip_in_an_old_codec_plays(open_page, real_clips, tmp_path, monkeypatch):
+def test_a_real_clip_in_an_old_codec_plays(open_page, weekly_address, tmp_path, monkeypatch):
     monkeypatch.setattr("emokit.widgets.proxy.pooch.os_cache", lambda name: tmp_path / name)
-    path = real_clips / "weekly_address.mp4"
-    clip = ek.open_clip(path)
-    shown = open_page(path, widget=ek.play(simulate_face(clip.frame_times), clip=clip))
+    clip = ek.open_clip(weekly_address)
+    shown = open_page(weekly_address, widget=ek.play(simulate_face(clip.frame_times), clip=clip))
     until(lambda: shown.media("readyState"), lambda state: state >= 2)
     assert shown.media("videoWidth") == 512
     assert abs(shown.media("currentTime") - 5) < 0.04

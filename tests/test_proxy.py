@@ -50,8 +50,8 @@ def test_hevc_is_copied_frame_by_frame(name):
     assert copy.size == clip.size
 
 
-def test_a_real_clip_in_an_old_codec_keeps_its_picture_and_sound(real_clips):
-    clip = ek.open_clip(real_clips / "weekly_address.mp4")
+def test_a_real_clip_in_an_old_codec_keeps_its_picture_and_sound(weekly_address):
+    clip = ek.open_clip(weekly_address)
     copy = make(clip)
     np.testing.assert_allclose(copy.frame_times, clip.frame_times, atol=1e-4)
     here, there = (next(c.frames(times=[4]))[1].astype(int) for c in (clip, copy))

@@ -14,7 +14,7 @@ import traitlets
 import xarray as xr
 from ipywidgets import CallbackDispatcher
 
-from emokit.clip import Clip
+from emokit.clip import Clip, refuse_media
 from emokit.schema import extend_history
 
 from .assemble import assemble
@@ -224,7 +224,8 @@ class Player(anywidget.AnyWidget):
         Raises
         ------
         ValueError
-            If `video` is true and there is no file to embed.
+            If `video` is true and there is no file to embed, if the folder does not exist, or
+            if `path` names a recording, such as the clip itself.
 
         Examples
         --------
@@ -238,6 +239,9 @@ class Player(anywidget.AnyWidget):
         '<!doctype html>'
         """
         path = Path(path).expanduser()
+        refuse_media(path, expected=".html")
+        if not path.parent.is_dir():
+            raise ValueError(f"path must lie in a folder that exists; {path.parent} does not")
         if video and (self._media is None or not self._media.is_file()):
             raise ValueError(
                 "video=True needs the clip's file, and this player has none "
