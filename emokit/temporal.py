@@ -246,7 +246,8 @@ class TemporalModel:
 
         if self._network is None:
             raise ValueError("this model is not fitted; call fit, or load one")
-        validate_time(dataset, argument="dataset")
+        array = isinstance(dataset, xr.DataArray)
+        validate_time(dataset.to_dataset(name="x") if array else dataset, argument="dataset")
         faces = dataset["face"].values if "face" in dataset.dims else None
         if not dataset.sizes["time"] or (faces is not None and not len(faces)):
             raise ValueError("dataset has no rows, or no face, to predict")
