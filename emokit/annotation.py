@@ -10,7 +10,6 @@ import numpy as np
 import xarray as xr
 
 from .annotation_store import SPAN, TRACE_RATE, AnnotationStore, refuse_overlap, write_atomically
-from .clip import refuse_media
 from .schema import validate
 from .tiers import tier_from_json
 
@@ -83,7 +82,6 @@ def save_annotations(annotations: xr.Dataset, path: str | Path) -> Path:
     ['smile']
     """
     path = Path(path).expanduser()
-    refuse_media(path, expected=".json")
     write_atomically(path, _store_from_dataset(annotations).to_json())
     return path
 

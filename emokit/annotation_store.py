@@ -11,7 +11,6 @@ import itertools
 import json
 import math
 import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from .files import replace_when_complete
 from .schema import build_dataset, extend_history
 from .tiers import Tier, Trace, join_tiers, prepare_tiers, tier_from_json, tier_json
 
@@ -392,20 +392,13 @@ def _block(value: object) -> str:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a file under a temporary name beside it, then rename it."""
-    if not path.parent.is_dir():
-        raise ValueError(f"path must lie in a folder that exists; {path.parent} does not")
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", suffix=".partial", dir=path.parent)
-    partial = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
-        partial.chmod(mode)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with (
+        replace_when_complete(path, expected=".json") as partial,
+        partial.open("w", encoding="utf-8", newline="\n") as file,
+    ):
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -30,12 +30,6 @@ _T = TypeVar("_T")
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
-#: What names a recording, beside the images.
-_MEDIA_SUFFIXES = IMAGE_SUFFIXES | {
-    *(".3gp", ".aac", ".avi", ".flac", ".flv", ".m4a", ".m4v", ".mkv", ".mov", ".mp3", ".mp4"),
-    *(".mpeg", ".mpg", ".mts", ".ogg", ".opus", ".ts", ".wav", ".webm", ".wma", ".wmv"),
-}
-
 #: Sound packets that start later than the sound so far by more than this leave a gap.
 _AUDIO_GAP = 0.05
 
@@ -542,15 +536,6 @@ def open_clip(path: str | Path, *, fps: float = 25.0) -> Clip:
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return _ImagesClip(path, [path], fps)
     return _FileClip(path)
-
-
-def refuse_media(path: Path, *, expected: str) -> None:
-    """Raise ValueError where `path` names a recording: what is written there would replace it."""
-    if path.suffix.lower() in _MEDIA_SUFFIXES:
-        raise ValueError(
-            f"path names a recording, {path.name}, which would be replaced; expected a name "
-            f"that ends in {expected}"
-        )
 
 
 def sample_clip() -> Clip:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from .files import replace_when_complete
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,22 +21,10 @@ def write_model(path: str | Path, state: Mapping[str, Tensor], about: Mapping) -
     from safetensors.torch import save_file
 
     path = Path(path).expanduser()
-    if not path.parent.is_dir():
-        raise ValueError(f"path must lie in a folder that exists; {path.parent} does not")
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", dir=path.parent)
-    os.close(handle)
-    partial = Path(name)
-    try:
+    with replace_when_complete(path, expected=".safetensors") as partial:
         save_file(
             dict(state), partial, metadata={"emokit": json.dumps({"format": _FORMAT, **about})}
         )
-        # mkstemp makes files that only their owner may read.
-        mask = os.umask(0)
-        os.umask(mask)
-        partial.chmod(0o666 & ~mask)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -13,10 +11,11 @@ from tqdm.auto import tqdm
 
 from . import schema
 from .action_units import open_reader
-from .clip import Clip, ClipError, open_clip, read_ahead, refuse_media
+from .clip import Clip, ClipError, open_clip, read_ahead
 from .course import estimate_emotion_in_time
 from .emotion import estimate_emotion
 from .faces import FaceSearch
+from .files import replace_when_complete
 from .fusion import fuse
 from .prosody import estimate_vocal_affect, extract_prosody
 
@@ -169,19 +168,8 @@ def save(result: xr.DataTree | xr.Dataset, path: str | Path) -> Path:
     if not isinstance(result, xr.DataTree | xr.Dataset):
         raise TypeError(f"result must be a DataTree or a Dataset; got {type(result).__name__}")
     path = Path(path).expanduser()
-    refuse_media(path, expected=".nc")
-    if not path.parent.is_dir():
-        raise ValueError(f"path must lie in a folder that exists; {path.parent} does not")
-    handle, name = tempfile.mkstemp(suffix=".nc", prefix=f".{path.stem}-", dir=path.parent)
-    os.close(handle)
-    partial = Path(name)
-    try:
+    with replace_when_complete(path, expected=".nc") as partial:
         result.to_netcdf(partial, engine="h5netcdf")
-        # mkstemp makes files that only their owner may read.
-        partial.chmod(0o666 & ~_umask())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 
@@ -238,9 +226,3 @@ def _merge(*stages: xr.Dataset) -> xr.Dataset:
     merged = xr.merge(stages, combine_attrs="drop", join="exact", compat="equals")
     merged.attrs["history"] = stages[-1].attrs["history"]
     return merged
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from . import schema
 from .clip import Clip, ClipError, open_clip
+from .files import check_target
 from .plot import draw_affect, draw_emotions, draw_units, draw_voice
 
 #: Timelines that can be drawn, with the group and the variable that each needs.
@@ -114,8 +115,7 @@ def render(
     path = Path(path).expanduser()
     if path.suffix.lower() != ".mp4":
         raise ValueError(f"path must end in .mp4; got {path.name!r}")
-    if not path.parent.is_dir():
-        raise ValueError(f"path must lie in a folder that exists; {path.parent} does not")
+    check_target(path)
     clip = _find_clip(result, clip)
     sources = [Path(one) for one in (clip.path, result.attrs.get("source")) if one]
     if path.exists() and any(one.exists() and path.samefile(one) for one in sources):

@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 
 import emokit as ek
+from emokit.course import SHIPPED
 
 
 def test_groups_and_attributes(sample):
@@ -159,6 +160,16 @@ def test_a_photograph_is_read_by_its_one_frame(feat_data):
     assert face["emotion_probability"].squeeze().idxmax() == "happiness"
 
 
+def test_a_protected_file_is_not_replaced(sample, tmp_path):
+    """Not even by who may write in its folder."""
+    path = ek.save(sample, tmp_path / "result.nc")
+    path.chmod(0o444)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="protected from writing"):
+        ek.save(sample["voice"].to_dataset(), path)
+    assert path.read_bytes() == before
+
+
 def test_no_result_replaces_a_recording(feat_data, tmp_path):
     """A slip of the hand in the path must not cost the clip."""
     path = tmp_path / "talk.mp4"
@@ -174,6 +185,8 @@ def test_no_result_replaces_a_recording(feat_data, tmp_path):
     (tmp_path / "link.mp4").symlink_to(path)
     with pytest.raises(ValueError, match="the clip itself"):
         ek.render(result, tmp_path / "link.mp4", progress=False)
+    with pytest.raises(ValueError, match="names a recording"):
+        ek.TemporalModel.load(SHIPPED).save(path)
     assert path.read_bytes() == before
     with pytest.raises(TypeError, match=r"take one group: result\['face'\]"):
         ek.smooth(result)

@@ -71,13 +71,20 @@ def test_reads_a_checkout_of_the_face_model(fit_mesh_au, tmp_path):
     assert list(found) == landmarks
 
 
-def test_shipped_head_is_the_face_model_at_the_landmarks(fit_mesh_au):
+@pytest.fixture(scope="module")
+def face_model(fit_mesh_au):
+    """The morphable face, its vertex of each landmark, and MediaPipe's canonical face."""
     path = Path(__file__).parents[2] / "shared" / "face_model" / "ict_facekit_light.npz"
     if not path.is_file():
         pytest.skip("the face model is not beside the repository")
     model, landmarks = fit_mesh_au.read_face_model(path)
     canonical = fit_mesh_au.read_canonical_face()
     match = fit_mesh_au.match_vertices(model, landmarks, canonical)
+    return model, match, canonical
+
+
+def test_shipped_head_is_the_face_model_at_the_landmarks(fit_mesh_au, face_model):
+    model, match, canonical = face_model
     made, shipped = fit_mesh_au.make_head(model, match, canonical), fit_mesh_au.Head.load()
     assert made.names == shipped.names
     smile = model.expression[model.names.index("mouthSmile_L")][match]
@@ -89,14 +96,9 @@ def test_shipped_head_is_the_face_model_at_the_landmarks(fit_mesh_au):
     np.testing.assert_allclose(shipped.identity**2, made.identity**2, atol=2e-3)
 
 
-def test_shipped_read_out_recovers_units_of_held_out_faces(fit_mesh_au):
+def test_shipped_read_out_recovers_units_of_held_out_faces(fit_mesh_au, face_model):
     """Draw new synthetic people from the face model, where it is, and read their units."""
-    path = Path(__file__).parents[2] / "shared" / "face_model" / "ict_facekit_light.npz"
-    if not path.is_file():
-        pytest.skip("the face model is not beside the repository")
-    model, landmarks = fit_mesh_au.read_face_model(path)
-    canonical = fit_mesh_au.read_canonical_face()
-    match = fit_mesh_au.match_vertices(model, landmarks, canonical)
+    model, match, canonical = face_model
     simulator = fit_mesh_au.Simulator(fit_mesh_au.make_head(model, match, canonical))
     moved, truth = simulator.draw(600, np.random.default_rng(7))
     reader = fit_mesh_au.ActionUnitModel()

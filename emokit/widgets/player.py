@@ -14,7 +14,8 @@ import traitlets
 import xarray as xr
 from ipywidgets import CallbackDispatcher
 
-from emokit.clip import Clip, refuse_media
+from emokit.clip import Clip
+from emokit.files import replace_when_complete
 from emokit.schema import extend_history
 
 from .assemble import assemble
@@ -239,27 +240,22 @@ class Player(anywidget.AnyWidget):
         '<!doctype html>'
         """
         path = Path(path).expanduser()
-        refuse_media(path, expected=".html")
-        if not path.parent.is_dir():
-            raise ValueError(f"path must lie in a folder that exists; {path.parent} does not")
         if video and (self._media is None or not self._media.is_file()):
             raise ValueError(
                 "video=True needs the clip's file, and this player has none "
                 f"({self._layout['media']['note'] or 'it is gone'}); use video=False"
             )
-        partial = path.with_name(f"{path.name}.partial")
-        try:
-            with partial.open("w", encoding="utf-8", newline="\n") as file:
-                write_page(
-                    file,
-                    self._page_state(video=video),
-                    code=Player._esm,  # a page has no kernel, and is for looking only
-                    style=self._css,
-                    media=self._media if video else None,
-                )
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with (
+            replace_when_complete(path, expected=".html") as partial,
+            partial.open("w", encoding="utf-8", newline="\n") as file,
+        ):
+            write_page(
+                file,
+                self._page_state(video=video),
+                code=Player._esm,  # a page has no kernel, and is for looking only
+                style=self._css,
+                media=self._media if video else None,
+            )
         return path
 
     def close(self) -> None:
