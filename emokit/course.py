@@ -47,10 +47,11 @@ def estimate_emotion_in_time(aus: xr.Dataset) -> xr.Dataset:
     -----
     A bidirectional GRU of 64 units at ten rows a second, fitted on simulated people only
     (``tools/fit_temporal.py``; :func:`simulate_faces`): no photograph and no clip trained
-    it. It knows posed prototypes acted out by simulated faces; on people it is as good as
-    that resemblance, and unlike :func:`estimate_emotion` it cannot be explained unit by
-    unit. It needs a second or two of clip to be of use: of photographs
-    :func:`estimate_emotion` is the better judge.
+    it. In the sample clip it reads 10 to 16 s of open-mouthed laughter as fear (0.60, and
+    happiness 0.28), where each frame alone reads happiness (0.63). It knows posed prototypes
+    acted out by simulated faces; on people it is as good as that resemblance, and unlike
+    :func:`estimate_emotion` it cannot be explained unit by unit. It needs a second or two
+    of clip to be of use: of photographs :func:`estimate_emotion` is the better judge.
 
     Examples
     --------

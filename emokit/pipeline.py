@@ -54,10 +54,10 @@ def analyze(
     -------
     xarray.DataTree
         ``/face`` where there is a picture (:func:`detect_faces`,
-        :func:`extract_action_units`, :func:`estimate_emotion_in_time`, and beside it as
-        ``prototype_probability`` what :func:`estimate_emotion` reads from each frame
-        alone, which :func:`explain` explains, and which is all there is in clips of less
-        than a second), ``/voice`` where there is sound (:func:`extract_prosody`,
+        :func:`extract_action_units`, :func:`estimate_emotion`, and beside it, in clips of
+        more than a second, as ``course_probability`` what :func:`estimate_emotion_in_time`
+        reads from how the units unfold), ``/voice`` where there is sound
+        (:func:`extract_prosody`,
         :func:`estimate_vocal_affect`), each on its own time, and ``/fused``
         (:func:`fuse`) on the faces' time, or the voice's. Attributes
         name the source, its size, duration and hash.
@@ -209,16 +209,13 @@ _SHORTEST_COURSE = 1.0
 
 
 def _read_emotion(aus: xr.Dataset) -> list[xr.Dataset]:
-    """What the units show over time; beside it what each frame's units show, to be explained."""
-    alone = estimate_emotion(aus)
-    beside = alone[["unit_presence", "emotion_probability"]].rename(
-        emotion_probability="prototype_probability"
-    )
-    time = aus["time"].values
+    """What each frame's units show; beside it what they show over time, where there is any."""
+    alone, time = estimate_emotion(aus), aus["time"].values
     if not len(time) or time[-1] - time[0] < _SHORTEST_COURSE:
-        return [beside, alone]
-    history = alone.attrs["history"]
-    return [beside, estimate_emotion_in_time(aus.assign_attrs(history=history))]
+        return [alone]
+    unfolding = estimate_emotion_in_time(aus.assign_attrs(history=alone.attrs["history"]))
+    beside = unfolding[["emotion_probability"]].rename(emotion_probability="course_probability")
+    return [alone, beside]
 
 
 def _merge(*stages: xr.Dataset) -> xr.Dataset:

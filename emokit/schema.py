@@ -133,10 +133,10 @@ FACE = {
     "emotion_probability": Variable(
         (*_TF, "emotion"), "1", "probability of the displayed emotion", 0, 1, "emotion"
     ),
-    "prototype_probability": Variable(
+    "course_probability": Variable(
         (*_TF, "emotion"),
         "1",
-        "probability of the displayed emotion, by each frame's units alone",
+        "probability of the displayed emotion, by how the units unfold over time",
         0,
         1,
         "emotion",

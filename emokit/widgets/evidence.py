@@ -46,9 +46,7 @@ def explain_moment(
     except ValueError as error:
         return {"note": str(error)}
     row = ds.sel(face=face, time=float(push["time"]))
-    # The units explain the reading of each frame alone, where another stands before it.
-    name = "prototype_probability" if "prototype_probability" in row else "emotion_probability"
-    probability = row[name]
+    probability = row["emotion_probability"]
     if not np.isfinite(probability).all():
         return {"note": f"No face is read at {time:.2f} s, so there is nothing to explain."}
     order = probability["emotion"].values[np.argsort(-probability.values)]
