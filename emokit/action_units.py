@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections import defaultdict
-from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+import math
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pooch
@@ -199,12 +201,49 @@ def open_reader(
     )
 
 
-class MeshReader:
-    """The built-in model, on rows of faces as they come."""
+class Networks:
+    """The networks of the built-in model, opened once for many readers of one thread."""
 
-    def __init__(self, clip: Clip, *, landmarks: bool = False, asked: str = "mesh") -> None:
-        self._clip, self._landmarks, self._asked = clip, landmarks, asked
-        self._model, self._follower, self._eyes = ActionUnitModel(), _Follower(), Eyes()
+    def __init__(self) -> None:
+        self.mesh, self.eyes = FaceMesh(), Eyes()
+
+
+#: The detector's points of a face whose box came without.
+_UNKNOWN = np.full((6, 2), np.nan, np.float32)
+
+
+class _Look(NamedTuple):
+    """What was seen of the face at one place; the eyes' outlines, once asked for, if any."""
+
+    place: tuple[int, int]
+    points: np.ndarray
+    score: float
+    sharpness: float
+    hint: np.ndarray
+    width: float
+    outlines: Callable[[], np.ndarray] | None
+
+
+class MeshReader:
+    """The built-in model, on rows of faces as they come.
+
+    `networks` are opened unless they are given. With `ahead`, the eyes of one frame are
+    looked at in a thread, while the mesh is laid on the next.
+    """
+
+    def __init__(
+        self,
+        clip: Clip,
+        *,
+        landmarks: bool = False,
+        asked: str = "mesh",
+        networks: Networks | None = None,
+        ahead: bool = True,
+    ) -> None:
+        self._clip, self.landmarks, self._asked, self._ahead = clip, landmarks, asked, ahead
+        networks = networks or Networks()
+        self._model, self._eyes = ActionUnitModel(), networks.eyes
+        self._follower = _Follower(networks.mesh)
         kept = {"landmark_position": (468, 3)} if landmarks else {}
         sizes = {"au": (len(self._model.units) - 1,), "eyes": (len(Eyes.MEASURES),)}
         self._units = Gathered(**sizes, head_pose=(3,), **kept)
@@ -212,43 +251,77 @@ class MeshReader:
 
     def read(self, rows: Iterable[FaceRow]) -> None:
         """Read every face of `rows`, which may come from anywhere."""
-        found: list[tuple[tuple[int, int], np.ndarray, Future]] = []
-        looked: list[tuple[tuple[int, int], tuple[float, float, float]]] = []
-
-        def settle() -> None:
-            if found:
-                places, points, looks = zip(*found, strict=True)
-                self._add(list(places), np.stack(points), np.stack([e.result() for e in looks]))
-            if looked:
-                places, looks = zip(*looked, strict=True)
-                score, sharp, apart = np.array(looks).T
-                self._looks.add(list(places), mesh_score=score, sharpness=sharp, disagreement=apart)
-            found.clear()
-            looked.clear()
-
-        # The eyes of one frame are looked at while the mesh is laid on the next.
-        with ThreadPoolExecutor(1, "emokit-eyes") as pool:
-            for row, time, frame, tracks, boxes, hints in rows:
-                for index, track in enumerate(tracks):
-                    hint = None if hints is None else hints[index]
-                    points, score, seen = self._follower.locate(
-                        track, time, frame, boxes[index], hint
+        looks: list[_Look] = []
+        with self._looking() as look:
+            for row in rows:
+                for index, track in enumerate(row.tracks):
+                    points, score, seen = self._follower.locate(row, index)
+                    looks.append(
+                        _Look(
+                            (row.row, track),
+                            points,
+                            score,
+                            sharpness(seen),
+                            _UNKNOWN if row.points is None else row.points[index],
+                            float(row.boxes[index, 2]),
+                            look(row.frame, points) if score >= _MESH_SCORE else None,
+                        )
                     )
-                    apart = np.nan if hint is None else disagreement(points, hint, boxes[index, 2])
-                    looked.append(((row, track), (score, sharpness(seen), apart)))
-                    if score >= _MESH_SCORE:
-                        look = pool.submit(self._eyes.look, frame, points)
-                        found.append(((row, track), points, look))
-                if len(found) > _AHEAD:
+                if len(looks) > _AHEAD and looks[-_AHEAD].outlines:
                     # Each look that waits holds its frame.
-                    found[-_AHEAD][2].result()
-                if len(looked) >= _CHUNK:
-                    settle()
-            settle()
+                    looks[-_AHEAD].outlines()
+                if len(looks) >= _CHUNK:
+                    self._add(looks)
+                    looks = []
+            if looks:
+                self._add(looks)
 
-    def _add(self, places: list[tuple[int, int]], points: np.ndarray, eyes: np.ndarray) -> None:
-        au, pose = self._model.read(points)
-        self._units.add(places, au=au, head_pose=pose, eyes=eyes, landmark_position=points)
+    @property
+    def gathered(self) -> tuple[Gathered, Gathered]:
+        """What was read, for :meth:`take` of another reader, perhaps in another process."""
+        return self._units, self._looks
+
+    def take(
+        self, gathered: tuple[Gathered, Gathered], numbers: dict[tuple[int, int], int]
+    ) -> None:
+        """All that another reader read, whose tracks have other `numbers` here, row by row."""
+        for mine, other in zip(self.gathered, gathered, strict=True):
+            mine.take(other, numbers)
+
+    @contextlib.contextmanager
+    def _looking(self) -> Iterator[Callable[..., Callable[[], np.ndarray]]]:
+        """What looks at the eyes of a face, and gives what will say what was seen."""
+        if self._ahead:
+            with ThreadPoolExecutor(1, "emokit-eyes") as pool:
+                yield lambda *face: pool.submit(self._eyes.look, *face).result
+        else:
+
+            def look(*face: np.ndarray) -> Callable[[], np.ndarray]:
+                seen = self._eyes.look(*face)
+                return lambda: seen
+
+            yield look
+
+    def _add(self, looks: list[_Look]) -> None:
+        apart = disagreement(*(np.stack([look[i] for look in looks]) for i in (1, 4, 5)))
+        self._looks.add(
+            [look.place for look in looks],
+            mesh_score=[look.score for look in looks],
+            sharpness=[look.sharpness for look in looks],
+            disagreement=apart,
+        )
+        faces = [look for look in looks if look.outlines]
+        if faces:
+            points = np.stack([look.points for look in faces])
+            au, pose = self._model.read(points)
+            eyes = self._eyes.measure(np.stack([look.outlines() for look in faces]))
+            self._units.add(
+                [look.place for look in faces],
+                au=au,
+                head_pose=pose,
+                eyes=eyes,
+                landmark_position=points,
+            )
 
     def _settle(
         self, time: np.ndarray, au: np.ndarray, eyes: np.ndarray, pose: np.ndarray
@@ -278,7 +351,7 @@ class MeshReader:
             "face": faces["face"].values,
             "action_unit": self._model.units,
         }
-        if self._landmarks:
+        if self.landmarks:
             coords["landmark"] = np.arange(468)
         history = schema.extend_history(
             "extract_action_units",
@@ -310,23 +383,28 @@ def _choose(model: str, weights: str | Path | None) -> str:
 class _Follower:
     """Places the mesh on each track, from frame to frame."""
 
-    def __init__(self) -> None:
-        self._mesh = FaceMesh()
-        self._last: dict[int, tuple[float, np.ndarray]] = defaultdict(lambda: (-np.inf, None))
+    def __init__(self, mesh: FaceMesh) -> None:
+        self._mesh = mesh
+        self._part = -1
+        self._last: dict[int, tuple[float, np.ndarray]] = {}
 
-    def locate(
-        self, track: int, time: float, frame: np.ndarray, box: np.ndarray, hint: np.ndarray | None
-    ) -> tuple[np.ndarray, float, np.ndarray]:
-        """Landmarks (468, 3), mesh score and crop of the face in `box`."""
-        when, before = self._last[track]
-        if time - when <= _FOLLOW and _centred_in(before, box):
-            points, score, seen = self._mesh.locate(frame, Crop.from_landmarks(before))
+    def locate(self, row: FaceRow, index: int) -> tuple[np.ndarray, float, np.ndarray]:
+        """Landmarks (468, 3), mesh score and crop of one face of a row."""
+        if row.part != self._part:
+            # So that parts which are read each on its own read the same.
+            self._last.clear()
+            self._part = row.part
+        track, box = row.tracks[index], row.boxes[index]
+        when, before = self._last.get(track, (-math.inf, None))
+        if row.time - when <= _FOLLOW and _centred_in(before, box):
+            points, score, seen = self._mesh.locate(row.frame, Crop.from_landmarks(before))
         else:
             # Twice: the second crop is laid around the first mesh, as while following.
-            points, _, _ = self._mesh.locate(frame, Crop.from_detection(box, hint))
-            points, score, seen = self._mesh.locate(frame, Crop.from_landmarks(points))
+            hint = None if row.points is None else row.points[index]
+            points, _, _ = self._mesh.locate(row.frame, Crop.from_detection(box, hint))
+            points, score, seen = self._mesh.locate(row.frame, Crop.from_landmarks(points))
         if score >= _MESH_SCORE:
-            self._last[track] = (time, points)
+            self._last[track] = (row.time, points)
         return points, score, seen
 
 

@@ -30,6 +30,19 @@ _T = TypeVar("_T")
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
+#: Containers with an index of key frames, to which a jump lands where it should.
+_INDEXED = frozenset({"mp4", "matroska"})
+#: Least length of a part, in seconds. Beginning a part anew costs about as much as reading one
+#: frame more; long ones would leave processors idle at the end of a clip.
+_PART_SECONDS = 2.5
+
+#: Up to so many pixels, threads cost a third more of the processor, which the stages after
+#: decoding miss, and bring nothing: they take longer than decoding.
+_SMALL_PICTURE = 500_000
+#: Converting on several threads takes up to three times the processor, and is no faster below
+#: 1080 lines.
+_PLAIN = {"format": "rgb24", "threads": 1}
+
 #: Sound packets that start later than the sound so far by more than this leave a gap.
 _AUDIO_GAP = 0.05
 
@@ -60,6 +73,8 @@ class Clip:
         FFmpeg's name of the video codec, or of the sound's where there is no picture.
     fps : float or None
         Images a second of a folder; None for all that has times of its own.
+    threads : int or None
+        Threads that decode; as many as the picture is worth where it is None.
     """
 
     path: Path | None = None
@@ -68,6 +83,7 @@ class Clip:
     has_audio: bool = False
     codec: str = ""
     fps: float | None = None
+    threads: int | None = None
 
     def __init__(self, frame_times: np.ndarray) -> None:
         self.frame_times = np.asarray(frame_times, dtype=np.float64)
@@ -95,6 +111,15 @@ class Clip:
     def provenance(self) -> dict[str, str]:
         """Name and hash of the source, as it enters ``attrs["history"]``."""
         return {"name": self.name, "sha256": self.sha256}
+
+    @property
+    def part_starts(self) -> np.ndarray:
+        """When parts begin that can be read each on its own, some seconds apart.
+
+        Jumping to any other time would decode what is not asked for. There is one part
+        where jumping is not to be relied on.
+        """
+        return self.frame_times[:1]
 
     @staticmethod
     def from_frames(frames: np.ndarray, times: np.ndarray) -> Clip:
@@ -339,6 +364,7 @@ class _FileClip(Clip):
             self.codec = (video or sound).codec_context.name
             announced = video.frames if video else 0
             length = container.duration / av.time_base if container.duration else 0.0
+            self._indexed = bool(_INDEXED & set(container.format.name.split(",")))
         self._pts, self._key_pts, self._time_base, hidden = (
             self._index() if video else ([], [], 0, 0)
         )
@@ -359,6 +385,15 @@ class _FileClip(Clip):
                 stacklevel=3,
             )
         self.duration = max(self.duration, float(self.frame_times[-1]))
+
+    @property
+    def part_starts(self) -> np.ndarray:
+        starts = self.frame_times[:1].tolist()
+        if self._indexed:
+            for time in (self._key_pts * float(self._time_base)).tolist():
+                if time - starts[-1] >= _PART_SECONDS:
+                    starts.append(time)
+        return np.array(starts)
 
     def _open(self) -> av.container.InputContainer:
         try:
@@ -390,7 +425,7 @@ class _FileClip(Clip):
         if None in pts:
             # Containers such as AVI leave timestamps to the decoder.
             with self._open() as container:
-                stream = _threaded(_picture_stream(container))
+                stream = _threaded(_picture_stream(container), self.threads)
                 pts = [frame.pts for frame in _decode(container, stream)]
             keys = []
         pts, keys = (np.unique(np.array(each, dtype=np.int64)) for each in (pts, keys))
@@ -406,7 +441,7 @@ class _FileClip(Clip):
     def _read(self, indices: np.ndarray) -> Iterator[tuple[float, Callable[..., np.ndarray]]]:
         wanted = self._pts[indices]
         with self._open() as container:
-            stream = _threaded(_picture_stream(container))
+            stream = _threaded(_picture_stream(container), self.threads)
             for key, start, stop in self._runs(wanted):
                 position = start
                 if key is not None:
@@ -624,8 +659,13 @@ def _picture_stream(container: av.container.InputContainer) -> av.VideoStream | 
     return next(streams, None)
 
 
-def _threaded(stream: av.VideoStream) -> av.VideoStream:
-    stream.thread_type = "AUTO"
+def _threaded(stream: av.VideoStream, threads: int | None) -> av.VideoStream:
+    """The stream, decoded on `threads`, or on as many as its pictures are worth."""
+    context = stream.codec_context
+    if threads is None and context.width * context.height > _SMALL_PICTURE:
+        stream.thread_type = "AUTO"
+    else:
+        context.thread_count = threads or 1
     return stream
 
 
@@ -649,8 +689,8 @@ def _upright(frame: av.VideoFrame, fit: int | None = None) -> np.ndarray:
     if fit and fit < max(frame.width, frame.height):
         width, height = _fitted(frame.width, frame.height, fit)
         # Averaging over areas: other filters look at a few pixels only, and flicker.
-        frame = frame.reformat(width, height, "rgb24", interpolation="AREA")
-    array = frame.to_ndarray(format="rgb24")
+        frame = frame.reformat(width, height, interpolation="AREA", **_PLAIN)
+    array = frame.reformat(**_PLAIN).to_ndarray()
     turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(array, turns)) if turns else array
 

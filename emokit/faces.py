@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -13,8 +14,8 @@ from tqdm.auto import tqdm
 from . import assets, schema
 from .clip import Clip, read_ahead
 from .detector import Detections, FaceDetector
-from .rows import FaceRow
-from .tracking import Picture, Track, Tracker, Watch
+from .rows import FaceRow, parts_of
+from .tracking import LoggedTracker, Picture, Track, Tracker, Watch, is_cut
 
 #: Rows times tracks that a result may hold unasked: with all that is read of a face, these
 #: are about a gigabyte. An hour of one shot is far from it; a film has hundreds of tracks.
@@ -27,7 +28,7 @@ def detect_faces(
     fps: float | None = None,
     max_faces: int | None = None,
     min_score: float = 0.5,
-    interval: float = 0.2,
+    interval: float = 0.25,
     progress: bool = True,
 ) -> xr.Dataset:
     """Find the faces in a clip and follow each of them over time.
@@ -101,6 +102,18 @@ def detect_faces(
     return search.dataset()
 
 
+class PartFound(NamedTuple):
+    """What was found in one part of a clip, perhaps by another process.
+
+    ``log`` is that of its tracker; ``first`` and ``last`` are the rows that were looked at
+    first and last, with what was seen.
+    """
+
+    log: list[tuple[int, Detections, list[int]] | None]
+    first: tuple[int, np.ndarray] | None
+    last: tuple[int, np.ndarray] | None
+
+
 class FaceSearch:
     """Finds and follows the faces of a clip in one pass, and hands each row on.
 
@@ -116,7 +129,7 @@ class FaceSearch:
         fps: float | None = None,
         max_faces: int | None = None,
         min_score: float = 0.5,
-        interval: float = 0.2,
+        interval: float = 0.25,
     ) -> None:
         if not isinstance(clip, Clip):
             raise TypeError(
@@ -130,40 +143,88 @@ class FaceSearch:
             raise ValueError(f"interval must be seconds, 0 or more; got {interval!r}")
         self.clip = clip
         self.times = clip.select_times(fps=fps)
-        self._parameters = {
+        self.parameters = {
             "fps": fps,
             "max_faces": max_faces,
             "min_score": min_score,
             "interval": interval,
         }
+        self.parts = parts_of(clip, self.times)
+        self.n_parts = int(self.parts.max(initial=0)) + 1
         self._read = np.zeros(len(self.times), dtype=bool)
         self._tracker = Tracker()
-        self._watch = Watch(FaceDetector(min_score, clip.size), self._tracker, self.times, interval)
+        self._last: tuple[int, np.ndarray] | None = None
 
     def rows(self, *, frames: bool) -> Iterator[FaceRow]:
         """Every row that can be read, once it is known where its faces are.
 
         The frame is converted where `frames` is true and there is a face, else None.
         """
-        for picture, found, tracks in self._settled():
+        detector = FaceDetector(self.parameters["min_score"], self.clip.size)
+        pictures = read_ahead(self.clip.frames_later(times=self.times))
+        yield from self._rows(pictures, self._watch(detector, self._tracker), frames)
+
+    def read_part(
+        self, part: int, detector: FaceDetector, read: Callable[[Iterator[FaceRow]], None]
+    ) -> PartFound:
+        """Hand the rows of one part to `read`; gives what :meth:`take` needs of them.
+
+        Nothing is known of other parts, so that tracks have numbers of their own.
+        """
+        tracker = LoggedTracker()
+        watch = self._watch(detector, tracker)
+        pictures = self.clip.frames_later(times=self.times[self.parts == part])
+        read(self._rows(pictures, watch, True))
+        return PartFound(tracker.log, watch.first, watch.last)
+
+    def take(self, found: PartFound) -> dict[tuple[int, int], int]:
+        """Follow the faces of the next part; the number here of each row and track there."""
+        if found.first is not None and self._last is not None:
+            (row, after), (last, before) = found.first, self._last
+            if is_cut(self.times[row] - self.times[last], before, after):
+                self._tracker.cut()
+        numbers = {}
+        for step in found.log:
+            if step is None:
+                self._tracker.cut()
+                continue
+            row, faces, tracks = step
+            self._read[row] = True
+            here = self._tracker.add(row, self.times[row], faces)
+            numbers |= {(row, there): number for there, number in zip(tracks, here, strict=True)}
+        self._last = found.last or self._last
+        return numbers
+
+    def _watch(self, detector: FaceDetector, tracker: Tracker) -> Watch:
+        return Watch(detector, tracker, self.times, self.parts, self.parameters["interval"])
+
+    def _rows(
+        self,
+        pictures: Iterable[tuple[float, Callable[..., np.ndarray]]],
+        watch: Watch,
+        frames: bool,
+    ) -> Iterator[FaceRow]:
+        for picture, found, tracks in self._settled(pictures, watch):
+            row = picture.row
             frame = picture.convert() if frames and tracks else None
-            time = float(self.times[picture.row])
             # In the precision of the Dataset, so that one pass reads what two would.
             box, point = found.box.astype(np.float32), found.point.astype(np.float32)
-            yield FaceRow(picture.row, time, frame, tracks, box, point)
+            part, time = int(self.parts[row]), float(self.times[row])
+            yield FaceRow(row, time, frame, tracks, box, point, part)
 
-    def _settled(self) -> Iterator[tuple[Picture, Detections, list[int]]]:
-        fps = self._parameters["fps"]
-        for time, convert in read_ahead(self.clip.frames_later(fps=fps)):
+    def _settled(
+        self, pictures: Iterable[tuple[float, Callable[..., np.ndarray]]], watch: Watch
+    ) -> Iterator[tuple[Picture, Detections, list[int]]]:
+        for time, convert in pictures:
             row = int(np.searchsorted(self.times, time))
             self._read[row] = True
-            yield from self._watch.look(Picture(row, convert))
-        yield from self._watch.finish()
+            yield from watch.look(Picture(row, convert))
+        yield from watch.finish()
 
     @cached_property
     def _tracks(self) -> list[Track]:
         tracks = self._tracker.finish(still=len(self.times) == 1)
-        most = self._parameters["max_faces"]
+        most = self.parameters["max_faces"]
         fitting = max(_CELLS // len(self.times), 1)
         if most is None and len(tracks) > fitting:
             most = fitting
@@ -187,7 +248,7 @@ class FaceSearch:
             "detect_faces",
             source=self.clip.provenance,
             model=assets.describe_model("face_detector"),
-            parameters=self._parameters,
+            parameters=self.parameters,
         )
         return _to_dataset(self._tracks, self.times, self._read, history)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import xarray as xr
 from tqdm.auto import tqdm
 
-from . import schema
-from .action_units import open_reader
+from . import pyfeat, schema
+from .action_units import MeshReader, open_reader
 from .clip import Clip, ClipError, open_clip, read_ahead
 from .course import estimate_emotion_in_time
 from .emotion import estimate_emotion
@@ -18,6 +18,7 @@ from .faces import FaceSearch
 from .files import replace_when_complete
 from .fusion import fuse
 from .prosody import estimate_vocal_affect, extract_prosody
+from .workers import choose_workers, read_in_parts
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ def analyze(
     weights: str | Path | None = None,
     device: str = "auto",
     batch_size: int = 16,
+    workers: int | None = None,
     progress: bool = True,
 ) -> xr.DataTree:
     """Analyse the faces and the voice of a clip, and fuse what they display.
@@ -47,6 +49,11 @@ def analyze(
         arousal are the network's own; ``unit_presence``, which :func:`explain` needs, is
         left out, for the units do not explain them. To have emotions by the prototypes
         from the same units: ``ek.estimate_emotion(result["face"].to_dataset())``.
+    workers : int, optional
+        Processes that read parts of the picture side by side, with the built-in model and
+        from a file that can be read in parts. By default one a core (16 at most) where there
+        are 300 frames to read or more; 1 stays in this process. No value depends on it. They
+        take some 200 MB each, and stay ready for the next clip for some minutes.
     progress : bool
         Show progress bars.
 
@@ -83,6 +90,8 @@ def analyze(
     >>> result["fused"]["valence"].sel(time=slice(16, 19)).mean().item() > 0
     True
     """
+    if workers is not None and not workers >= 1:
+        raise ValueError(f"workers must be a positive number; got {workers!r}")
     clip = clip if isinstance(clip, Clip) else open_clip(clip)
     groups, readings = {}, {}
     if clip.has_video:
@@ -96,9 +105,7 @@ def analyze(
             batch_size=batch_size,
             progress=progress,
         )
-        # The clip is decoded once: each frame goes from the search to the reader.
-        rows = read_ahead(search.rows(frames=True), depth=4)
-        reader.read(tqdm(rows, "faces", len(search.times), disable=not progress, unit="frame"))
+        _read_faces(search, reader, workers, progress)
         faces = search.dataset()
         aus = reader.dataset(faces, search.order)
         # What a network read off the face itself stands before what its units suggest.
@@ -202,6 +209,19 @@ def load(path: str | Path) -> xr.DataTree:
         if name in schema.GROUPS:
             schema.validate(child.to_dataset(), group=name, argument=f"{path.name}, group {name}")
     return tree
+
+
+def _read_faces(
+    search: FaceSearch, reader: MeshReader | pyfeat.Reader, workers: int | None, progress: bool
+) -> None:
+    """Decode the clip once: each frame goes from the search to the reader."""
+    if isinstance(reader, MeshReader):
+        workers = choose_workers(search, workers)
+        if workers > 1:
+            read_in_parts(search, reader, workers=workers, progress=progress)
+            return
+    rows = read_ahead(search.rows(frames=True), depth=4)
+    reader.read(tqdm(rows, "faces", len(search.times), disable=not progress, unit="frame"))
 
 
 #: Seconds below which there is no course to read: a photograph, or next to one.

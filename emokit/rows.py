@@ -16,7 +16,8 @@ class FaceRow(NamedTuple):
 
     ``frame`` is RGB uint8, upright; ``tracks`` the numbers of the ``n`` faces' tracks,
     ``boxes`` ``(n, 4)`` and ``points`` ``(n, 6, 2)``, in pixels, the latter None where
-    they are not known.
+    they are not known. What was seen of a face is not carried over from one ``part`` of
+    the clip to the next.
     """
 
     row: int
@@ -25,12 +26,19 @@ class FaceRow(NamedTuple):
     tracks: list[int]
     boxes: np.ndarray
     points: np.ndarray | None
+    part: int = 0
+
+
+def parts_of(clip: Clip, times: np.ndarray) -> np.ndarray:
+    """Number of the part of the clip to which each of `times` belongs."""
+    return np.searchsorted(clip.part_starts, times, side="right").clip(1) - 1
 
 
 def rows_of(clip: Clip, faces: xr.Dataset) -> Iterator[FaceRow]:
     """Rows of tracked `faces` that hold any face, with their frames, as the search gave them."""
     times, boxes = faces["time"].values, faces["face_box"].values
     points = faces["face_point"].values if "face_point" in faces else None
+    part = parts_of(clip, times)
     seen = np.isfinite(boxes).all(-1)
     if not seen.any():
         return
@@ -38,7 +46,7 @@ def rows_of(clip: Clip, faces: xr.Dataset) -> Iterator[FaceRow]:
         row = int(np.searchsorted(times, time))
         tracks = np.flatnonzero(seen[row])
         at = None if points is None else points[row, tracks]
-        yield FaceRow(row, time, frame, tracks.tolist(), boxes[row, tracks], at)
+        yield FaceRow(row, time, frame, tracks.tolist(), boxes[row, tracks], at, int(part[row]))
 
 
 class Gathered:
@@ -50,6 +58,13 @@ class Gathered:
     def __init__(self, **shapes: tuple[int, ...]) -> None:
         self._shapes = shapes
         self._parts: list[tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]] = []
+
+    def take(self, other: Gathered, numbers: dict[tuple[int, int], int]) -> None:
+        """All that `other` gathered, whose tracks have other `numbers` here, row by row."""
+        for rows, tracks, values in other._parts:
+            places = zip(rows.tolist(), tracks.tolist(), strict=True)
+            here = np.array([numbers[place] for place in places], dtype=np.int64)
+            self._parts.append((rows, here, values))
 
     def add(self, places: list[tuple[int, int]], **values: np.ndarray) -> None:
         """Values (n, …) of `n` places, each a row and the number of a track."""

@@ -150,6 +150,25 @@ class Tracker:
         return np.where((distance < reach) & (growth < np.log(_GROWTH)), cost, np.inf)
 
 
+class LoggedTracker(Tracker):
+    """A tracker whose work another one can repeat, by :meth:`repeat`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log: list[tuple[int, Detections, list[int]] | None] = []
+
+    def add(self, row: int, time: float, found: Detections) -> list[int]:
+        """As :meth:`Tracker.add` does."""
+        tracks = super().add(row, time, found)
+        self.log.append((row, found, tracks))
+        return tracks
+
+    def cut(self) -> None:
+        """As :meth:`Tracker.cut` does."""
+        super().cut()
+        self.log.append(None)
+
+
 class Watch:
     """Looks at some frames, and fills in between where nothing changed.
 
@@ -157,21 +176,35 @@ class Watch:
     """
 
     def __init__(
-        self, detector: FaceDetector, tracker: Tracker, times: np.ndarray, interval: float
+        self,
+        detector: FaceDetector,
+        tracker: Tracker,
+        times: np.ndarray,
+        parts: np.ndarray,
+        interval: float,
     ) -> None:
         self._detector, self._tracker = detector, tracker
         self._times, self._interval = times, interval
+        # The first and the last row of each part are looked at, so that parts which are
+        # watched each on its own give what the whole gives.
+        changes = np.diff(parts, prepend=-1, append=-1) != 0
+        self._begins, self._ends = changes[:-1], changes[1:]
         self._last: tuple[int, Detections, np.ndarray] | None = None
         self._skipped: list[Picture] = []
+        #: The first and the last row that was looked at, and what was seen.
+        self.first: tuple[int, np.ndarray] | None = None
+        self.last: tuple[int, np.ndarray] | None = None
 
     def look(self, picture: Picture) -> Iterator[tuple[Picture, Detections, list[int]]]:
         """Rows that are settled now that `picture` is here."""
         row = picture.row
+        if self._begins[row]:
+            yield from self.finish()
         # A frame counts as due a little early, so that a steady rate keeps a steady stride.
         due = self._last is None or (
             self._times[row] - self._times[self._last[0]] > 0.98 * self._interval
         )
-        if not due and row < len(self._times) - 1:
+        if not (due or self._begins[row] or self._ends[row]):
             self._skipped.append(picture)
             return
         small = picture.convert(fit=INPUT)
@@ -181,7 +214,8 @@ class Watch:
         if cut == row:
             self._tracker.cut()
         yield picture, found, self._tracker.add(row, self._times[row], found)
-        self._last = (row, found, view)
+        self._last, self.last = (row, found, view), (row, view)
+        self.first = self.first or self.last
 
     def finish(self) -> Iterator[tuple[Picture, Detections, list[int]]]:
         """Rows that were skipped last: there is no end to interpolate to."""
@@ -221,6 +255,11 @@ class Watch:
         if changes[most] < max(_CUT, _CUT_STANDS_OUT * others.max(initial=0)):
             return None
         return rows[most + 1]
+
+
+def is_cut(seconds: float, before: np.ndarray, after: np.ndarray) -> bool:
+    """Whether neighbouring frames, so far apart, are of two shots; of what was seen of both."""
+    return seconds <= _CUT_SECONDS and _change(before, after) >= _CUT_SUSPECTED
 
 
 def _view(small: np.ndarray) -> np.ndarray:

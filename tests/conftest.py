@@ -17,6 +17,10 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     # numba's cache: whoever reads it later crashes.
     os.environ["NUMBA_CACHE_DIR"] = str(REPOSITORY / ".pytest_cache" / f"numba-{worker}")
 
+# Tests that run side by side leave no core for processes of their own; those of the processes
+# ask for them.
+os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")
+
 #: The recording that tests know, for another may bear its name.
 WEEKLY_ADDRESS = "a85242c3fc4d50e2202cea393b9e7ee59019759b68e78e26a254d528c22615a7"
 
