@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import itertools
 import logging
+import numbers
 import os
 import re
 import tempfile
@@ -286,7 +287,7 @@ class Clip:
         return np.unique(np.searchsorted(self.frame_times, times + 1e-6, side="right") - 1).clip(0)
 
     def _nearest_to_grid(self, fps: float) -> np.ndarray:
-        if not fps > 0:
+        if not (isinstance(fps, numbers.Real) and fps > 0):
             raise ValueError(f"fps must be a positive number; got {fps!r}")
         first, last = self.frame_times[[0, -1]]
         grid = first + np.arange(np.floor((last - first) * fps) + 1) / fps
@@ -326,7 +327,7 @@ class _ArrayClip(Clip):
 
 class _ImagesClip(Clip):
     def __init__(self, path: Path, files: list[Path], fps: float) -> None:
-        if not fps > 0:
+        if not (isinstance(fps, numbers.Real) and fps > 0):
             raise ValueError(f"fps must be a positive number; got {fps!r}")
         super().__init__(np.arange(len(files)) / fps)
         self.path = path

@@ -75,9 +75,10 @@ def _suppress(found: Detections) -> Detections:
             groups.append(group)
     if not groups:
         return found
+    blended = [(score[g] / score[g].sum(), g) for g in groups]
     return Detections(
-        np.stack([np.average(box[g], axis=0, weights=score[g]) for g in groups]),
-        np.stack([np.average(point[g], axis=0, weights=score[g]) for g in groups]),
+        np.stack([share @ box[g] for share, g in blended]),
+        np.stack([np.tensordot(share, point[g], 1) for share, g in blended]),
         np.array([score[g[0]] for g in groups]),
     )
 

@@ -40,7 +40,7 @@ def find_events(
     aus: xr.Dataset,
     *,
     threshold: float | None = None,
-    labels: Sequence[str] | None = None,
+    labels: str | Sequence[str] | None = None,
     min_duration: float = 0.0,
     max_gap: float = 0.2,
     micro: bool | None = None,
@@ -56,7 +56,7 @@ def find_events(
         How far a value must rise above what surrounds it (its prominence); by default 0.2
         for units and 0.4 for emotions. In any case eight times the jitter of the series,
         as its second differences show it.
-    labels : sequence of str, optional
+    labels : str or sequence of str, optional
         Units and emotions to look at; by default all but neutral.
     min_duration : float
         Seconds; shorter events are left out.
@@ -143,13 +143,14 @@ def find_events(
 
 
 def _signals(
-    aus: xr.Dataset, labels: Sequence[str] | None, threshold: float | None
+    aus: xr.Dataset, labels: str | Sequence[str] | None, threshold: float | None
 ) -> Iterator[tuple[xr.DataArray, str, float]]:
     """Each series to look at, along time, with its kind and how far it must rise."""
     sources = [source for source in _SOURCES if source[0] in aus.data_vars]
     if not sources:
         raise ValueError("aus must hold au or emotion_probability; it has neither")
     known = {str(name) for _, kind, _ in sources for name in aus[kind].values}
+    labels = [labels] if isinstance(labels, str) else labels
     strange = sorted(set(labels or ()) - known)
     if strange:
         raise ValueError(f"labels must be among those of aus; got {', '.join(strange)}")

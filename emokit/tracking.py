@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -71,8 +72,8 @@ class Track:
             # Half the old speed: one detection alone trembles too much to predict from.
             self.velocity = (self.velocity + moved / (time - self.last_time)) / 2
         self.rows.append(row)
-        self.boxes.extend(box)
-        self.points.extend(found.point[index].ravel())
+        self.boxes.extend(box.tolist())
+        self.points.extend(found.point[index].ravel().tolist())
         self.scores.append(found.score[index])
         self.interpolated.append(found.interpolated)
         self.last_box, self.last_time = box, time
@@ -96,7 +97,7 @@ class Tracker:
         self._retire(row, time)
         chosen: dict[int, Track] = {}
         if self._live and len(found.box):
-            cost = np.stack([self._cost(track, row, time, found.box) for track in self._live])
+            cost = np.array([self._cost(track, row, time, found.box) for track in self._live])
             for old, new in zip(*linear_sum_assignment(cost.clip(max=1e3)), strict=True):
                 if np.isfinite(cost[old, new]):
                     chosen[int(new)] = self._live[old]
@@ -135,19 +136,24 @@ class Tracker:
                 self._ended.append(track)
 
     @staticmethod
-    def _cost(track: Track, row: int, time: float, boxes: np.ndarray) -> np.ndarray:
+    def _cost(track: Track, row: int, time: float, boxes: np.ndarray) -> list[float]:
         """How little each box (n, 4) looks like the track going on; inf where it cannot be."""
         waited = time - track.last_time
         away = waited > _GAP_SECONDS and row - track.rows[-1] > _GAP_ROWS + 1
-        size, last = boxes[:, 2:].mean(1), track.last_box[2:].mean()
+        last = float(track.last_box[2:].mean())
         # Before it is away, a face that goes unseen may be anywhere it could have moved
         # to; after, only the place where it vanished tells it from a newcomer.
-        where = _centre(track.last_box) if away else track.expected(time)
+        x, y = (_centre(track.last_box) if away else track.expected(time)).tolist()
         reach = _REACH if away else _REACH * (1 + min(waited, 1.0))
-        distance = np.linalg.norm(_centre(boxes) - where, axis=1) / ((size + last) / 2)
-        growth = np.abs(np.log(size / last))
-        cost = distance + growth / 2 + away
-        return np.where((distance < reach) & (growth < np.log(_GROWTH)), cost, np.inf)
+        costs = []
+        # Faces are few: numbers are faster than arrays.
+        for left, top, width, height in boxes.tolist():
+            size = (width + height) / 2
+            distance = math.hypot(left + width / 2 - x, top + height / 2 - y) / ((size + last) / 2)
+            growth = abs(math.log(max(size, 1e-9) / last))
+            possible = distance < reach and growth < math.log(_GROWTH)
+            costs.append(distance + growth / 2 + away if possible else math.inf)
+        return costs
 
 
 class LoggedTracker(Tracker):

@@ -16,7 +16,7 @@ from .detector import FaceDetector
 from .faces import FaceSearch, PartFound
 
 #: Frames below which processes take longer to start than they save.
-_WORTH_IT = 300
+_WORTH_IT = 1000
 #: Each process holds some 200 MB.
 _MOST = 16
 

@@ -109,7 +109,7 @@ def test_faces_and_emotions_are_told_apart():
         ("face_1", "emotion", "happiness"),
     ]
     np.testing.assert_allclose(found.apex, [2, 2, 4, 4], atol=0.02)
-    only = ek.find_events(aus, labels=["happiness"])
+    only = ek.find_events(aus, labels="happiness")
     assert set(only.label.values) == {"happiness"}
 
 

@@ -137,6 +137,7 @@ def test_history_names_source_and_model():
         ({"min_score": 2}, ValueError),
         ({"fps": -1}, ValueError),
         ({"interval": -1}, ValueError),
+        ({"fps": "5"}, ValueError),
     ],
 )
 def test_wrong_options(kwargs, error):
