@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import numbers
 import warnings
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def analyze(
     workers : int, optional
         Processes that read parts of the picture side by side, with the built-in model and
         from a file that can be read in parts. By default one a core (16 at most) where there
-        are 300 frames to read or more; 1 stays in this process. No value depends on it. They
+        are 1000 frames to read or more; 1 stays in this process. No value depends on it. They
         take some 200 MB each, and stay ready for the next clip for some minutes.
     progress : bool
         Show progress bars.
@@ -61,10 +62,10 @@ def analyze(
     -------
     xarray.DataTree
         ``/face`` where there is a picture (:func:`detect_faces`,
-        :func:`extract_action_units`, :func:`estimate_emotion`, and beside it, in clips of
-        more than a second, as ``course_probability`` what :func:`estimate_emotion_in_time`
-        reads from how the units unfold), ``/voice`` where there is sound
-        (:func:`extract_prosody`,
+        :func:`extract_action_units`, :func:`estimate_emotion_in_time`, and beside it as
+        ``prototype_probability`` what :func:`estimate_emotion` reads from each frame
+        alone, which :func:`explain` explains, and which is all there is in clips of less
+        than a second), ``/voice`` where there is sound (:func:`extract_prosody`,
         :func:`estimate_vocal_affect`), each on its own time, and ``/fused``
         (:func:`fuse`) on the faces' time, or the voice's. Attributes
         name the source, its size, duration and hash.
@@ -90,8 +91,8 @@ def analyze(
     >>> result["fused"]["valence"].sel(time=slice(16, 19)).mean().item() > 0
     True
     """
-    if workers is not None and not workers >= 1:
-        raise ValueError(f"workers must be a positive number; got {workers!r}")
+    if workers is not None and not (isinstance(workers, numbers.Integral) and workers >= 1):
+        raise ValueError(f"workers must be a whole number from 1 on; got {workers!r}")
     clip = clip if isinstance(clip, Clip) else open_clip(clip)
     groups, readings = {}, {}
     if clip.has_video:
@@ -229,13 +230,16 @@ _SHORTEST_COURSE = 1.0
 
 
 def _read_emotion(aus: xr.Dataset) -> list[xr.Dataset]:
-    """What each frame's units show; beside it what they show over time, where there is any."""
-    alone, time = estimate_emotion(aus), aus["time"].values
+    """What the units show over time; beside it what each frame's units show, to be explained."""
+    alone = estimate_emotion(aus)
+    beside = alone[["unit_presence", "emotion_probability"]].rename(
+        emotion_probability="prototype_probability"
+    )
+    time = aus["time"].values
     if not len(time) or time[-1] - time[0] < _SHORTEST_COURSE:
-        return [alone]
-    unfolding = estimate_emotion_in_time(aus.assign_attrs(history=alone.attrs["history"]))
-    beside = unfolding[["emotion_probability"]].rename(emotion_probability="course_probability")
-    return [alone, beside]
+        return [beside, alone]
+    history = alone.attrs["history"]
+    return [beside, estimate_emotion_in_time(aus.assign_attrs(history=history))]
 
 
 def _merge(*stages: xr.Dataset) -> xr.Dataset:

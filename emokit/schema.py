@@ -133,10 +133,10 @@ FACE = {
     "emotion_probability": Variable(
         (*_TF, "emotion"), "1", "probability of the displayed emotion", 0, 1, "emotion"
     ),
-    "course_probability": Variable(
+    "prototype_probability": Variable(
         (*_TF, "emotion"),
         "1",
-        "probability of the displayed emotion, by how the units unfold over time",
+        "probability of the displayed emotion, by each frame's units alone",
         0,
         1,
         "emotion",

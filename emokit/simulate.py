@@ -103,7 +103,8 @@ def simulate_faces(
     People are drawn from ICT-FaceKit's morphable head (Li et al. 2020), at the landmarks
     of MediaPipe's mesh. An episode takes the units of the emotion's prototype (Du, Tao and
     Martinez 2014), each with the share of people who used it; every person has a way of
-    their own to show each emotion, and repeats it. Rise and fall follow least jerk; they
+    their own to show each emotion, and repeats it; happiness is also laughed, with the jaw
+    open (Ruch and Ekman 2001). Rise and fall follow least jerk; they
     last some tenths of a second, the fall longer than the rise, whole episodes some 1 to 5
     seconds, and units come some 60 ms apart. These times are assumed within what is
     reported of spontaneous expressions, not fitted. AU11 and AU23 have no shape in the

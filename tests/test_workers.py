@@ -75,13 +75,15 @@ def test_what_cannot_be_read_in_parts_is_read_at_once(feat_data):
 
 def test_processes_are_started_where_they_are_worth_it(monkeypatch):
     monkeypatch.setattr("joblib.cpu_count", lambda: 4)
+    assert choose_workers(FaceSearch(ek.sample_clip())) == 1
+    monkeypatch.setattr("emokit.workers._WORTH_IT", 300)
     clip = ek.sample_clip()
     assert choose_workers(FaceSearch(clip)) == 4
     assert choose_workers(FaceSearch(clip), 2) == 2
     assert choose_workers(FaceSearch(clip, fps=4)) == 1
 
 
-@pytest.mark.parametrize("workers", [0, -1])
+@pytest.mark.parametrize("workers", [0, -1, 2.5, "2"])
 def test_wrong_numbers(workers):
     with pytest.raises(ValueError, match="workers"):
         ek.analyze(ek.sample_clip(), workers=workers)

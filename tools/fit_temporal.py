@@ -1,12 +1,20 @@
-"""Fit the small temporal model that ships: a GRU on simulated episodes of action units.
+"""Fit the small temporal networks that ship: GRUs on simulated episodes of action units.
 
-    python tools/fit_temporal.py [--people 1500] [--epochs 16] [--out FILE]
+    python tools/fit_temporal.py [--people 1500] [--epochs 12] [--out FOLDER]
 
-No person's face trains it. Every simulated person shows episodes of emotions by published
-prototypes, talks, blinks, turns and fidgets, and is read with the built-in model's own
-errors (``ek.simulate_faces``). Other simulated people decide when to stop, and others again
-say how good it is against the per-frame reading. With the same versions the same file comes
-out. Run it again whenever the read-out of action units or the simulator changes.
+No person's face trains them. Every simulated person shows episodes of emotions by published
+prototypes, talks, laughs, blinks, turns and fidgets, and is read with the built-in model's own
+errors (``ek.simulate_faces``), and misread as of a mesh that follows the face less well
+(``tools/fit_emotion.py``), twice, differently. A network that never met such errors was sure
+and wrong on misread people: right in 0.38 of rows, against 0.84 with them.
+
+Several networks are fitted, each on other people, and their probabilities averaged (deep
+ensembles, Lakshminarayanan et al. 2017): networks that are equally good on simulated people
+were seen to differ on real ones, one in eight taking open-mouthed laughter for fear.
+
+Other simulated people decide when to stop, and others again say how good they are against the
+per-frame reading. With the same versions the same files come out. Run it again whenever the
+read-out of action units or the simulator changes.
 """
 
 from __future__ import annotations
@@ -15,8 +23,10 @@ import argparse
 import time
 from pathlib import Path
 
+import joblib
 import numpy as np
 import xarray as xr
+from fit_emotion import UNITS, misread
 
 import emokit as ek
 
@@ -25,6 +35,9 @@ NAMES = np.array(ek.schema.EMOTIONS)
 
 #: Pictures vary in rate; the model works at ten rows a second whatever comes.
 RATES = (12.0, 25.0)
+#: How often each person is misread, each time differently.
+READINGS = 2
+NETWORKS = 4
 
 
 def draw_people(n: int, seed: int) -> list[xr.Dataset]:
@@ -46,6 +59,17 @@ def split(groups: list[xr.Dataset]) -> tuple[list[xr.Dataset], list[np.ndarray]]
     return clips, [NAMES[clip["displayed_emotion"].values[:, 0].astype(int)] for clip in clips]
 
 
+def misread_all(clips: list[xr.Dataset], rng: np.random.Generator) -> list[xr.Dataset]:
+    """The units that prototypes name, as of a mesh that follows each face less well."""
+    read = []
+    for clip in clips:
+        au = clip["au"].sel(action_unit=UNITS).transpose("time", "face", "action_unit")
+        person = np.zeros(clip.sizes["time"], int)
+        values = misread(au.values[:, 0].astype(np.float64), person, rng)
+        read.append(au.copy(data=values[:, None].astype(np.float32)).to_dataset())
+    return read
+
+
 def shorten(
     clips: list[xr.Dataset], labels: list[np.ndarray], rng: np.random.Generator
 ) -> tuple[list[xr.Dataset], list[np.ndarray]]:
@@ -62,36 +86,45 @@ def shorten(
     return [part[0] for part in parts], [part[1] for part in parts]
 
 
-def compare(model: ek.TemporalModel, seed: int, n: int = 300) -> dict[str, xr.Dataset]:
-    """Scores of the model and of the per-frame reading on people that trained nothing."""
-    groups = draw_people(n, seed)
-    clips, labels = split(groups)
+def compare(seed: int, n: int = 300) -> dict[str, xr.Dataset]:
+    """Scores of what ships and of the per-frame reading on people that trained nothing.
+
+    As they are read in simulation, and misread.
+    """
+    clips, labels = split(draw_people(n, seed))
     truth = np.concatenate(labels)
     who = np.repeat(np.arange(len(clips)), [len(label) for label in labels])
-    readings = {
-        "per frame": [ek.estimate_emotion(clip) for clip in clips],
-        "over time": [model.predict(clip) for clip in clips],
-    }
     scores = {}
-    for name, found in readings.items():
-        said = np.concatenate(
-            [f["emotion_probability"].sel(emotion=NAMES).values[:, 0] for f in found]
-        )
-        said = xr.DataArray(said, dims=("row", "emotion"), coords={"emotion": NAMES})
-        scores[name] = ek.score(truth, said, subjects=who, n_resamples=200)
+    ways = {"": clips, ", misread": misread_all(clips, np.random.default_rng(seed))}
+    for way, seen in ways.items():
+        readings = {
+            "per frame": [ek.estimate_emotion(clip) for clip in seen],
+            "over time": [ek.estimate_emotion_in_time(clip) for clip in seen],
+        }
+        for name, found in readings.items():
+            said = np.concatenate(
+                [f["emotion_probability"].sel(emotion=NAMES).values[:, 0] for f in found]
+            )
+            said = xr.DataArray(said, dims=("row", "emotion"), coords={"emotion": NAMES})
+            scores[name + way] = ek.score(truth, said, subjects=who, n_resamples=200)
     return scores
 
 
 def fit(people: int, epochs: int, seed: int = 1, progress: bool = True) -> ek.TemporalModel:
-    """Fit the model on `people` simulated people."""
+    """Fit one network on `people` simulated people."""
     clips, labels = split(draw_people(people, seed))
-    clips, labels = shorten(clips, labels, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    seen, shown = [], []
+    for _ in range(READINGS):
+        parts = shorten(misread_all(clips, rng), labels, rng)
+        seen, shown = seen + parts[0], shown + parts[1]
     model = ek.TemporalModel(
         kind="gru", features=["au"], fps=10.0, hidden=64, dropout=0.2, device="cpu", seed=seed
     )
     return model.fit(
-        clips,
-        labels,
+        seen,
+        shown,
+        groups=READINGS * list(range(len(clips))),
         validation=0.1,
         epochs=epochs,
         batch_size=64,
@@ -104,21 +137,22 @@ def fit(people: int, epochs: int, seed: int = 1, progress: bool = True) -> ek.Te
 
 
 def main() -> None:
-    """Fit, compare, write."""
+    """Fit, write, compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--people", type=int, default=1500)
-    parser.add_argument("--epochs", type=int, default=16)
-    parser.add_argument("--out", type=Path, default=DATA / "temporal_gru.safetensors")
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--out", type=Path, default=DATA)
     options = parser.parse_args()
-    start, work = time.perf_counter(), time.process_time()
-    model = fit(options.people, options.epochs)
-    print(
-        f"fitted in {time.perf_counter() - start:.0f} s, {time.process_time() - work:.0f} s of the "
-        f"processor, {len(model.training)} epochs"
+    start = time.perf_counter()
+    seeds = range(1, NETWORKS + 1)
+    models = joblib.Parallel(n_jobs=-1)(
+        joblib.delayed(fit)(options.people, options.epochs, seed, False) for seed in seeds
     )
-    path = model.save(options.out)
-    print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
-    for name, score in compare(model, seed=1000).items():
+    print(f"{NETWORKS} networks fitted in {time.perf_counter() - start:.0f} s")
+    for seed, model in zip(seeds, models, strict=True):
+        path = model.save(options.out / f"temporal_gru_{seed}.safetensors")
+        print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB, {len(model.training)} epochs")
+    for name, score in compare(seed=1000).items():
         figures = [
             f"{metric} {score['value'].sel(metric=metric).item():.3f} "
             f"({score['low'].sel(metric=metric).item():.3f} to "
@@ -129,4 +163,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # As a module, so that processes can import what they are to run.
+    import fit_temporal
+
+    fit_temporal.main()

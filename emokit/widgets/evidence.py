@@ -46,7 +46,9 @@ def explain_moment(
     except ValueError as error:
         return {"note": str(error)}
     row = ds.sel(face=face, time=float(push["time"]))
-    probability = row["emotion_probability"]
+    # The units explain the reading of each frame alone, where another stands before it.
+    name = "prototype_probability" if "prototype_probability" in row else "emotion_probability"
+    probability = row[name]
     if not np.isfinite(probability).all():
         return {"note": f"No face is read at {time:.2f} s, so there is nothing to explain."}
     order = probability["emotion"].values[np.argsort(-probability.values)]
