@@ -61,7 +61,7 @@ def main() -> None:
     print("|---|---|---|---|---|")
     print_row("per frame (prototypes)", [ek.estimate_emotion(c) for c in tests], truths, "none")
     shipped = [ek.estimate_emotion_in_time(clip) for clip in tests]
-    print_row("shipped GRU", shipped, truths, "shipped")
+    print_row("shipped GRUs", shipped, truths, "shipped")
     for kind in options.kinds:
         start, work = time.perf_counter(), time.process_time()
         model = ek.TemporalModel(kind=kind, hidden=48, device="cpu").fit(

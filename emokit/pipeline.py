@@ -52,9 +52,9 @@ def analyze(
         from the same units: ``ek.estimate_emotion(result["face"].to_dataset())``.
     workers : int, optional
         Processes that read parts of the picture side by side, with the built-in model and
-        from a file that can be read in parts. By default one a core (16 at most) where there
+        from a file that can be read in parts. By default one a core (8 at most) where there
         are 1000 frames to read or more; 1 stays in this process. No value depends on it. They
-        take some 200 MB each, and stay ready for the next clip for some minutes.
+        take some 400 MB each, and stay ready for the next clip for some minutes.
     progress : bool
         Show progress bars.
 

@@ -17,8 +17,8 @@ from .faces import FaceSearch, PartFound
 
 #: Frames below which processes take longer to start than they save.
 _WORTH_IT = 1000
-#: Each process holds some 200 MB.
-_MOST = 16
+#: Each process holds some 400 MB.
+_MOST = 8
 
 
 def choose_workers(search: FaceSearch, asked: int | None = None) -> int:
