@@ -381,22 +381,26 @@ def _choose(model: str, weights: str | Path | None) -> str:
 
 
 class _Follower:
-    """Places the mesh on each track, from frame to frame."""
+    """Places the mesh on faces, from frame to frame.
+
+    Which face is which is told by place alone, not by track: who is whom may depend on what
+    was seen in other parts of the clip, and where the mesh comes to lie must not.
+    """
 
     def __init__(self, mesh: FaceMesh) -> None:
         self._mesh = mesh
         self._part = -1
-        self._last: dict[int, tuple[float, np.ndarray]] = {}
+        #: When the mesh was laid on a face, and its landmarks; of late.
+        self._recent: list[tuple[float, np.ndarray]] = []
 
     def locate(self, row: FaceRow, index: int) -> tuple[np.ndarray, float, np.ndarray]:
         """Landmarks (468, 3), mesh score and crop of one face of a row."""
         if row.part != self._part:
-            # So that parts which are read each on its own read the same.
-            self._last.clear()
+            self._recent.clear()
             self._part = row.part
-        track, box = row.tracks[index], row.boxes[index]
-        when, before = self._last.get(track, (-math.inf, None))
-        if row.time - when <= _FOLLOW and _centred_in(before, box):
+        box = row.boxes[index]
+        before = self._find(row.time, box)
+        if before is not None:
             points, score, seen = self._mesh.locate(row.frame, Crop.from_landmarks(before))
         else:
             # Twice: the second crop is laid around the first mesh, as while following.
@@ -404,11 +408,17 @@ class _Follower:
             points, _, _ = self._mesh.locate(row.frame, Crop.from_detection(box, hint))
             points, score, seen = self._mesh.locate(row.frame, Crop.from_landmarks(points))
         if score >= _MESH_SCORE:
-            self._last[track] = (row.time, points)
+            self._recent.append((row.time, points))
         return points, score, seen
 
-
-def _centred_in(points: np.ndarray, box: np.ndarray) -> bool:
-    """Whether the mesh is still on the face that the detector sees."""
-    centre = points[:, :2].mean(0)
-    return bool((np.abs(centre - box[:2] - box[2:] / 2) < box[2:] / 2).all())
+    def _find(self, time: float, box: np.ndarray) -> np.ndarray | None:
+        """Landmarks that were laid last where `box` is; None if there are none."""
+        self._recent = [(when, points) for when, points in self._recent if time - when <= _FOLLOW]
+        middle = box[:2] + box[2:] / 2
+        best, rank = None, (-math.inf, 0.0)
+        for when, points in self._recent:
+            away = np.abs(points[:, :2].mean(0) - middle) / box[2:]
+            # What lies in this very frame is another face.
+            if when < time and away.max() < 0.5 and (when, -away.max()) > rank:
+                best, rank = points, (when, -away.max())
+        return best

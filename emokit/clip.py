@@ -31,6 +31,9 @@ _T = TypeVar("_T")
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
+#: Frames after which it is plain whether they come with each other's times.
+_ENOUGH_TO_TELL = 32
+
 #: Containers with an index of key frames, to which a jump lands where it should.
 _INDEXED = frozenset({"mp4", "matroska"})
 #: Least length of a part, in seconds. Beginning a part anew costs about as much as reading one
@@ -121,6 +124,12 @@ class Clip:
         where jumping is not to be relied on.
         """
         return self.frame_times[:1]
+
+    def check_unchanged(self) -> None:
+        """Raise ClipError if the file is not the one that was opened.
+
+        So that no result mixes two recordings, or names one that it is not of.
+        """
 
     @staticmethod
     def from_frames(frames: np.ndarray, times: np.ndarray) -> Clip:
@@ -355,7 +364,8 @@ class _ImagesClip(Clip):
 
 class _FileClip(Clip):
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = path.absolute()
+        self._stamp = _stamp(path)
         with self._open() as container:
             video = _picture_stream(container)
             sound = next(iter(container.streams.audio), None)
@@ -366,10 +376,12 @@ class _FileClip(Clip):
             announced = video.frames if video else 0
             length = container.duration / av.time_base if container.duration else 0.0
             self._indexed = bool(_INDEXED & set(container.format.name.split(",")))
+        self._swapped = False
         self._pts, self._key_pts, self._time_base, hidden = (
             self._index() if video else ([], [], 0, 0)
         )
         super().__init__(np.asarray(self._pts) * float(self._time_base))
+        self._part_pts = self._find_parts() if self.has_video else np.zeros(0, np.int64)
         self.duration = length
         if not self.has_video:
             if video is not None and not self.has_audio:
@@ -378,7 +390,8 @@ class _FileClip(Clip):
                 )
             return
         self._read_first_frame()
-        if len(self.frame_times) + hidden < 0.98 * announced:
+        # AVI counts the gaps between delayed frames as frames.
+        if not self._swapped and len(self.frame_times) + hidden < 0.98 * announced:
             self.duration = _end_of_frames(self.frame_times)
             warnings.warn(
                 f"{path.name} announces {announced} frames and holds {len(self.frame_times)}: it "
@@ -389,12 +402,20 @@ class _FileClip(Clip):
 
     @property
     def part_starts(self) -> np.ndarray:
-        starts = self.frame_times[:1].tolist()
+        return self._part_pts * float(self._time_base)
+
+    def _find_parts(self) -> np.ndarray:
+        """Timestamps of the first frame, and of key frames some seconds apart."""
+        starts = self._pts[:1].tolist()
         if self._indexed:
-            for time in (self._key_pts * float(self._time_base)).tolist():
-                if time - starts[-1] >= _PART_SECONDS:
-                    starts.append(time)
-        return np.array(starts)
+            for key in self._key_pts.tolist():
+                if (key - starts[-1]) * float(self._time_base) >= _PART_SECONDS:
+                    starts.append(key)
+        return np.array(starts, dtype=np.int64)
+
+    def check_unchanged(self) -> None:
+        if self.path.exists() and _stamp(self.path) != self._stamp:
+            raise ClipError(f"{self.name} has changed since it was opened; open it again")
 
     def _open(self) -> av.container.InputContainer:
         try:
@@ -423,12 +444,19 @@ class _FileClip(Clip):
             except av.error.FFmpegError as error:
                 logger.info("%s: reading stopped early: %s", self.name, _reason(error))
             time_base = stream.time_base
-        if None in pts:
+            delayed = container.format.name == "avi" and stream.codec_context.has_b_frames
+        untimed = None in pts
+        if untimed or delayed:
             # Containers such as AVI leave timestamps to the decoder.
+            some = None if untimed else _ENOUGH_TO_TELL
             with self._open() as container:
                 stream = _threaded(_picture_stream(container), self.threads)
-                pts = [frame.pts for frame in _decode(container, stream)]
-            keys = []
+                decoded = [f.pts for f in itertools.islice(_decode(container, stream), some)]
+            # Of frames that wait for later ones, AVI has the times at which to decode them:
+            # the frames come in order, but with each other's times.
+            self._swapped = len(set(decoded)) == len(decoded) and decoded != sorted(decoded)
+            pts = decoded if untimed else pts
+            keys = [] if untimed or self._swapped else keys
         pts, keys = (np.unique(np.array(each, dtype=np.int64)) for each in (pts, keys))
         return pts, keys, time_base, hidden
 
@@ -448,8 +476,9 @@ class _FileClip(Clip):
                 if key is not None:
                     container.seek(key, stream=stream)
                 landed = key is None
-                for frame in _decode(container, stream):
-                    at = frame.pts
+                for number, frame in enumerate(_decode(container, stream)):
+                    last = len(self._pts) - 1
+                    at = self._pts[min(number, last)] if self._swapped else frame.pts
                     if not landed and at > wanted[position]:
                         # Containers without an index may land anywhere; read through instead.
                         self._key_pts = self._key_pts[:0]
@@ -466,9 +495,11 @@ class _FileClip(Clip):
                         break
 
     def _runs(self, wanted: np.ndarray) -> Iterator[tuple[int | None, int, int]]:
-        """Parts of `wanted` worth reading on their own: key frame to jump to, start, stop.
+        """Parts of `wanted` to read each on its own: key frame to jump to, start, stop.
 
-        A jump is worth it where it saves decoding a second or more.
+        A jump is worth it where it saves decoding a second or more. Where a part of the clip
+        begins the decoder starts anew in any case: what it makes of a damaged frame must not
+        depend on whether the part is read alone.
         """
         if not len(self._key_pts):
             yield None, 0, len(wanted)
@@ -478,11 +509,11 @@ class _FileClip(Clip):
         nearest = np.searchsorted(self._key_pts, wanted, side="right") - 1
         keys = np.where(nearest >= 0, self._key_pts[nearest], self._pts[0])
         saved = (keys - np.r_[self._pts[0], wanted[:-1]]) * float(self._time_base)
-        starts = np.flatnonzero(saved > 1)
-        if not len(starts) or starts[0] > 0:
-            starts = np.r_[0, starts]
+        begins = np.searchsorted(wanted, self._part_pts[1:])
+        jumps = np.union1d(np.flatnonzero(saved > 1), begins[begins < len(wanted)])
+        starts = np.union1d(0, jumps).astype(int)
         for start, stop in zip(starts, np.r_[starts[1:], len(wanted)], strict=True):
-            yield (int(keys[start]) if saved[start] > 1 else None), int(start), int(stop)
+            yield (int(keys[start]) if start in jumps else None), int(start), int(stop)
 
     def audio(self, rate: int = 16000) -> xr.DataArray:
         if not self.has_audio:
@@ -652,6 +683,12 @@ def _join(picture: Path, sound: Path, target: Path) -> None:
                         packet.stream = copy
                         output.mux(packet)
         partial.replace(target)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """What changes when a file does: its size, and when it was written."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def _picture_stream(container: av.container.InputContainer) -> av.VideoStream | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
@@ -15,7 +16,7 @@ from . import assets, schema
 from .clip import Clip, read_ahead
 from .detector import Detections, FaceDetector
 from .rows import FaceRow, parts_of
-from .tracking import LoggedTracker, Picture, Track, Tracker, Watch, is_cut
+from .tracking import Look, Picture, Settled, Track, Tracker, Watch, is_cut
 
 #: Rows times tracks that a result may hold unasked: with all that is read of a face, these
 #: are about a gigabyte. An hour of one shot is far from it; a film has hundreds of tracks.
@@ -105,13 +106,14 @@ def detect_faces(
 class PartFound(NamedTuple):
     """What was found in one part of a clip, perhaps by another process.
 
-    ``log`` is that of its tracker; ``first`` and ``last`` are the rows that were looked at
-    first and last, with what was seen.
+    ``rows`` are those that could be read, each with its faces, the numbers of their tracks
+    in this part, and whether another shot begins with it; ``first`` and ``last`` what was
+    seen first and last.
     """
 
-    log: list[tuple[int, Detections, list[int]] | None]
-    first: tuple[int, np.ndarray] | None
-    last: tuple[int, np.ndarray] | None
+    rows: list[tuple[int, Detections, list[int], bool]]
+    first: Look | None
+    last: Look | None
 
 
 class FaceSearch:
@@ -153,7 +155,7 @@ class FaceSearch:
         self.n_parts = int(self.parts.max(initial=0)) + 1
         self._read = np.zeros(len(self.times), dtype=bool)
         self._tracker = Tracker()
-        self._last: tuple[int, np.ndarray] | None = None
+        self._last: Look | None = None
 
     def rows(self, *, frames: bool) -> Iterator[FaceRow]:
         """Every row that can be read, once it is known where its faces are.
@@ -161,8 +163,18 @@ class FaceSearch:
         The frame is converted where `frames` is true and there is a face, else None.
         """
         detector = FaceDetector(self.parameters["min_score"], self.clip.size)
-        pictures = read_ahead(self.clip.frames_later(times=self.times))
-        yield from self._rows(pictures, self._watch(detector, self._tracker), frames)
+        pictures = read_ahead(self._pictures(self.times))
+        for _, of_part in itertools.groupby(pictures, lambda picture: self.parts[picture.row]):
+            watch = self._watch(detector)
+            begins = True
+            for settled in _settle(watch, of_part):
+                if begins:
+                    self._begin_part(watch.first)
+                    begins = False
+                row, found = settled.picture.row, settled.found
+                tracks = self._follow(row, found, settled.cut)
+                yield self._face_row(settled, tracks, frames)
+            self._last = watch.last or self._last
 
     def read_part(
         self, part: int, detector: FaceDetector, read: Callable[[Iterator[FaceRow]], None]
@@ -171,55 +183,52 @@ class FaceSearch:
 
         Nothing is known of other parts, so that tracks have numbers of their own.
         """
-        tracker = LoggedTracker()
-        watch = self._watch(detector, tracker)
-        pictures = self.clip.frames_later(times=self.times[self.parts == part])
-        read(self._rows(pictures, watch, True))
-        return PartFound(tracker.log, watch.first, watch.last)
+        watch, found = self._watch(detector), []
 
-    def take(self, found: PartFound) -> dict[tuple[int, int], int]:
+        def rows() -> Iterator[FaceRow]:
+            for settled in _settle(watch, self._pictures(self.times[self.parts == part])):
+                found.append((settled.picture.row, *settled[1:]))
+                yield self._face_row(settled, settled.tracks, True)
+
+        read(rows())
+        return PartFound(found, watch.first, watch.last)
+
+    def take(self, part: PartFound) -> dict[tuple[int, int], int]:
         """Follow the faces of the next part; the number here of each row and track there."""
-        if found.first is not None and self._last is not None:
-            (row, after), (last, before) = found.first, self._last
-            if is_cut(self.times[row] - self.times[last], before, after):
-                self._tracker.cut()
+        self._begin_part(part.first)
         numbers = {}
-        for step in found.log:
-            if step is None:
-                self._tracker.cut()
-                continue
-            row, faces, tracks = step
-            self._read[row] = True
-            here = self._tracker.add(row, self.times[row], faces)
+        for row, found, tracks, cut in part.rows:
+            here = self._follow(row, found, cut)
             numbers |= {(row, there): number for there, number in zip(tracks, here, strict=True)}
-        self._last = found.last or self._last
+        self._last = part.last or self._last
         return numbers
 
-    def _watch(self, detector: FaceDetector, tracker: Tracker) -> Watch:
-        return Watch(detector, tracker, self.times, self.parts, self.parameters["interval"])
+    def _pictures(self, times: np.ndarray) -> Iterator[Picture]:
+        for time, convert in self.clip.frames_later(times=times):
+            yield Picture(int(np.searchsorted(self.times, time)), convert)
 
-    def _rows(
-        self,
-        pictures: Iterable[tuple[float, Callable[..., np.ndarray]]],
-        watch: Watch,
-        frames: bool,
-    ) -> Iterator[FaceRow]:
-        for picture, found, tracks in self._settled(pictures, watch):
-            row = picture.row
-            frame = picture.convert() if frames and tracks else None
-            # In the precision of the Dataset, so that one pass reads what two would.
-            box, point = found.box.astype(np.float32), found.point.astype(np.float32)
-            part, time = int(self.parts[row]), float(self.times[row])
-            yield FaceRow(row, time, frame, tracks, box, point, part)
+    def _watch(self, detector: FaceDetector) -> Watch:
+        return Watch(detector, self.times, self.parts, self.parameters["interval"])
 
-    def _settled(
-        self, pictures: Iterable[tuple[float, Callable[..., np.ndarray]]], watch: Watch
-    ) -> Iterator[tuple[Picture, Detections, list[int]]]:
-        for time, convert in pictures:
-            row = int(np.searchsorted(self.times, time))
-            self._read[row] = True
-            yield from watch.look(Picture(row, convert))
-        yield from watch.finish()
+    def _begin_part(self, first: Look | None) -> None:
+        if first is not None and self._last is not None:
+            seconds = self.times[first.row] - self.times[self._last.row]
+            if is_cut(seconds, self._last, first):
+                self._tracker.cut()
+
+    def _follow(self, row: int, found: Detections, cut: bool) -> list[int]:
+        if cut:
+            self._tracker.cut()
+        self._read[row] = True
+        return self._tracker.add(row, self.times[row], found)
+
+    def _face_row(self, settled: Settled, tracks: list[int], frames: bool) -> FaceRow:
+        picture, found = settled.picture, settled.found
+        frame = picture.convert() if frames and tracks else None
+        # In the precision of the Dataset, so that one pass reads what two would.
+        box, point = found.box.astype(np.float32), found.point.astype(np.float32)
+        part, time = int(self.parts[picture.row]), float(self.times[picture.row])
+        return FaceRow(picture.row, time, frame, tracks, box, point, part)
 
     @cached_property
     def _tracks(self) -> list[Track]:
@@ -251,6 +260,12 @@ class FaceSearch:
             parameters=self.parameters,
         )
         return _to_dataset(self._tracks, self.times, self._read, history)
+
+
+def _settle(watch: Watch, pictures: Iterable[Picture]) -> Iterator[Settled]:
+    for picture in pictures:
+        yield from watch.look(picture)
+    yield from watch.finish()
 
 
 def _to_dataset(

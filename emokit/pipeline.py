@@ -73,9 +73,11 @@ def analyze(
     Raises
     ------
     ClipError
-        If the clip cannot be read.
+        If the clip cannot be read, or its file is replaced meanwhile.
     AssetError
         If a model file cannot be had.
+    RuntimeError
+        If the system ends one of the processes, as it does where memory runs out.
 
     Warns
     -----
@@ -91,9 +93,10 @@ def analyze(
     >>> result["fused"]["valence"].sel(time=slice(16, 19)).mean().item() > 0
     True
     """
-    if workers is not None and not (isinstance(workers, numbers.Integral) and workers >= 1):
+    if workers is not None and not (_is_whole(workers) and workers >= 1):
         raise ValueError(f"workers must be a whole number from 1 on; got {workers!r}")
     clip = clip if isinstance(clip, Clip) else open_clip(clip)
+    clip.check_unchanged()
     groups, readings = {}, {}
     if clip.has_video:
         search = FaceSearch(clip, fps=fps, max_faces=max_faces)
@@ -124,6 +127,7 @@ def analyze(
         else:
             groups["voice"] = _merge(prosody, estimate_vocal_affect(prosody))
             readings["voice"] = groups["voice"]
+    clip.check_unchanged()
     groups["fused"] = fuse(readings, method="late")
     tree = xr.DataTree.from_dict({f"/{name}": ds for name, ds in groups.items()})
     tree.attrs = {
@@ -210,6 +214,10 @@ def load(path: str | Path) -> xr.DataTree:
         if name in schema.GROUPS:
             schema.validate(child.to_dataset(), group=name, argument=f"{path.name}, group {name}")
     return tree
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def _read_faces(

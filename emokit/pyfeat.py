@@ -438,7 +438,7 @@ def _crop_faces(
     from feat.multitask.inference import CHIP_SIZE, EXPAND_BBOX
     from feat.utils.image_operations import extract_face_square_pad_torch
 
-    for row, _, frame, tracks, boxes, _ in rows:
+    for row, _, frame, tracks, boxes, *_ in rows:
         if not tracks:
             continue
         left, top, width, height = boxes.T

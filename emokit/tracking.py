@@ -156,80 +156,78 @@ class Tracker:
         return costs
 
 
-class LoggedTracker(Tracker):
-    """A tracker whose work another one can repeat, by :meth:`repeat`."""
+class Look(NamedTuple):
+    """What was seen in a row: a coarse view, and how much it changed since the last look."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.log: list[tuple[int, Detections, list[int]] | None] = []
+    row: int
+    view: np.ndarray
+    change: float
 
-    def add(self, row: int, time: float, found: Detections) -> list[int]:
-        """As :meth:`Tracker.add` does."""
-        tracks = super().add(row, time, found)
-        self.log.append((row, found, tracks))
-        return tracks
 
-    def cut(self) -> None:
-        """As :meth:`Tracker.cut` does."""
-        super().cut()
-        self.log.append(None)
+class Settled(NamedTuple):
+    """A row whose faces are known, with the numbers of their tracks in this part of the clip.
+
+    ``cut`` says whether another shot begins with it.
+    """
+
+    picture: Picture
+    found: Detections
+    tracks: list[int]
+    cut: bool
 
 
 class Watch:
-    """Looks at some frames, and fills in between where nothing changed.
+    """Looks at some frames of one part of a clip, and fills in between where nothing changed.
 
-    Gives every row once it is settled, in order: ``(picture, detections, tracks)``.
+    Gives every row once it is settled, in order. Nothing is known of other parts.
     """
 
     def __init__(
-        self,
-        detector: FaceDetector,
-        tracker: Tracker,
-        times: np.ndarray,
-        parts: np.ndarray,
-        interval: float,
+        self, detector: FaceDetector, times: np.ndarray, parts: np.ndarray, interval: float
     ) -> None:
-        self._detector, self._tracker = detector, tracker
+        self._detector, self._tracker = detector, Tracker()
         self._times, self._interval = times, interval
-        # The first and the last row of each part are looked at, so that parts which are
-        # watched each on its own give what the whole gives.
-        changes = np.diff(parts, prepend=-1, append=-1) != 0
-        self._begins, self._ends = changes[:-1], changes[1:]
+        # The last row of a part is looked at: there is nothing after it to interpolate to.
+        self._ends = np.diff(parts, append=-1) != 0
         self._last: tuple[int, Detections, np.ndarray] | None = None
         self._skipped: list[Picture] = []
-        #: The first and the last row that was looked at, and what was seen.
-        self.first: tuple[int, np.ndarray] | None = None
-        self.last: tuple[int, np.ndarray] | None = None
+        #: What was seen first and last.
+        self.first: Look | None = None
+        self.last: Look | None = None
 
-    def look(self, picture: Picture) -> Iterator[tuple[Picture, Detections, list[int]]]:
+    def look(self, picture: Picture) -> Iterator[Settled]:
         """Rows that are settled now that `picture` is here."""
         row = picture.row
-        if self._begins[row]:
-            yield from self.finish()
         # A frame counts as due a little early, so that a steady rate keeps a steady stride.
         due = self._last is None or (
             self._times[row] - self._times[self._last[0]] > 0.98 * self._interval
         )
-        if not (due or self._begins[row] or self._ends[row]):
+        if not (due or self._ends[row]):
             self._skipped.append(picture)
             return
         small = picture.convert(fit=INPUT)
         found, view = self._detector.detect(small), _view(small)
+        change = 0.0 if self.last is None else _change(self.last.view, view)
+        self.last = Look(row, view, change)
+        self.first = self.first or self.last
         cut = self._find_cut(picture, view)
         yield from self._fill(None if cut is not None else picture, found, cut)
-        if cut == row:
-            self._tracker.cut()
-        yield picture, found, self._tracker.add(row, self._times[row], found)
-        self._last, self.last = (row, found, view), (row, view)
-        self.first = self.first or self.last
+        yield self._settle(picture, found, cut)
+        self._last = (row, found, view)
 
-    def finish(self) -> Iterator[tuple[Picture, Detections, list[int]]]:
+    def finish(self) -> Iterator[Settled]:
         """Rows that were skipped last: there is no end to interpolate to."""
         yield from self._fill(None, None, None)
 
+    def _settle(self, picture: Picture, found: Detections, cut: int | None) -> Settled:
+        if picture.row == cut:
+            self._tracker.cut()
+        tracks = self._tracker.add(picture.row, self._times[picture.row], found)
+        return Settled(picture, found, tracks, picture.row == cut)
+
     def _fill(
         self, end: Picture | None, found: Detections | None, cut: int | None
-    ) -> Iterator[tuple[Picture, Detections, list[int]]]:
+    ) -> Iterator[Settled]:
         pairs = None if end is None or self._last is None else _pair(self._last[1], found)
         for skipped in self._skipped:
             time = self._times[skipped.row]
@@ -238,9 +236,7 @@ class Watch:
             else:
                 first, last = self._times[self._last[0]], self._times[end.row]
                 between = _mix(self._last[1], found, pairs, (time - first) / (last - first))
-            if skipped.row == cut:
-                self._tracker.cut()
-            yield skipped, between, self._tracker.add(skipped.row, time, between)
+            yield self._settle(skipped, between, cut)
         self._skipped.clear()
 
     def _find_cut(self, picture: Picture, view: np.ndarray) -> int | None:
@@ -263,9 +259,11 @@ class Watch:
         return rows[most + 1]
 
 
-def is_cut(seconds: float, before: np.ndarray, after: np.ndarray) -> bool:
-    """Whether neighbouring frames, so far apart, are of two shots; of what was seen of both."""
-    return seconds <= _CUT_SECONDS and _change(before, after) >= _CUT_SUSPECTED
+def is_cut(seconds: float, before: Look, after: Look) -> bool:
+    """Whether neighbouring frames, so far apart, are of two shots."""
+    # As between other frames, a pan or a zoom does not stand out from the change before it.
+    least = max(_CUT_SUSPECTED, _CUT_STANDS_OUT * before.change)
+    return seconds <= _CUT_SECONDS and _change(before.view, after.view) >= least
 
 
 def _view(small: np.ndarray) -> np.ndarray:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import multiprocessing
+from concurrent.futures.process import BrokenProcessPool
 from functools import cache
 
 import cv2
@@ -23,6 +25,8 @@ _MOST = 8
 
 def choose_workers(search: FaceSearch, asked: int | None = None) -> int:
     """How many processes shall read what `search` looks at; at most one a part."""
+    if multiprocessing.current_process().daemon:
+        return 1  # such a process may not have any of its own
     if asked is None:
         asked = min(joblib.cpu_count(), _MOST) if len(search.times) >= _WORTH_IT else 1
     return min(asked, search.n_parts)
@@ -56,9 +60,15 @@ def read_in_parts(
         for part in range(search.n_parts)
     )
     with tqdm(desc="faces", total=len(search.times), disable=not progress, unit="frame") as bar:
-        for part, (found, gathered) in enumerate(results):
-            reader.take(gathered, search.take(found))
-            bar.update(int((search.parts == part).sum()))
+        try:
+            for part, (found, gathered) in enumerate(results):
+                reader.take(gathered, search.take(found))
+                bar.update(int((search.parts == part).sum()))
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                f"the system ended a process that read {clip.name}, most likely for want of "
+                "memory; each takes some 400 MB, and workers=1 starts none"
+            ) from error
 
 
 def _read_part(

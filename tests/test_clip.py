@@ -39,6 +39,25 @@ def write_video(path, times, *, rotation=0, size=(64, 48), codec="libx264", soun
 
 
 class TestTimes:
+    def test_delayed_frames_in_avi_keep_their_order(self, tmp_path):
+        """AVI has the times at which to decode: frames come with each other's."""
+        frames = [frame for _, frame in ek.sample_clip().frames(np.arange(0, 4, 0.04), fit=320)]
+        height, width = (size - size % 2 for size in frames[0].shape[:2])
+        with av.open(str(tmp_path / "a.avi"), "w") as output:
+            stream = output.add_stream("libx264", rate=25, options={"bf": "2", "b_strategy": "0"})
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            for frame in frames:
+                picture = np.ascontiguousarray(frame[:height, :width])
+                output.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+            output.mux(stream.encode())
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            clip = ek.open_clip(tmp_path / "a.avi")
+        found = [frame for _, frame in clip.frames()]
+        assert len(found) == len(clip.frame_times) == len(frames)
+        for one, other in zip(found, frames, strict=True):
+            assert np.abs(one.astype(int) - other[:height, :width]).mean() < 4
+
     def test_sample_clip_has_the_timestamps_of_its_stream(self):
         clip = ek.sample_clip()
         with av.open(str(clip.path)) as container:
