@@ -108,8 +108,7 @@ class Clip:
         """SHA-256 of the file; empty for a folder or for frames held in memory."""
         if self.path is None or not self.path.is_file():
             return ""
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return _hash(self.path)
 
     @property
     def provenance(self) -> dict[str, str]:
@@ -414,8 +413,15 @@ class _FileClip(Clip):
         return np.array(starts, dtype=np.int64)
 
     def check_unchanged(self) -> None:
-        if self.path.exists() and _stamp(self.path) != self._stamp:
+        if not self.path.exists():
+            return
+        stamp = _stamp(self.path)
+        same = stamp == self._stamp
+        # Hashed while it is surely the same, to compare with when the stamp has changed.
+        known = self.sha256 if same else self.__dict__.get("sha256")
+        if not same and known != _hash(self.path):
             raise ClipError(f"{self.name} has changed since it was opened; open it again")
+        self._stamp = stamp
 
     def _open(self) -> av.container.InputContainer:
         try:
@@ -683,6 +689,11 @@ def _join(picture: Path, sound: Path, target: Path) -> None:
                         packet.stream = copy
                         output.mux(packet)
         partial.replace(target)
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -120,11 +120,16 @@ def test_a_file_that_is_replaced_meanwhile(workers, two_shots, tmp_path, monkeyp
     clip = ek.open_clip(path)
     open_reader = pipeline.open_reader
 
-    def replace(*args, **kwargs):
-        path.write_bytes(two_shots.read_bytes() + b" ")
-        return open_reader(*args, **kwargs)
+    def write(more):
+        def reader(*args, **kwargs):
+            path.write_bytes(two_shots.read_bytes() + more)
+            return open_reader(*args, **kwargs)
 
-    monkeypatch.setattr("emokit.pipeline.open_reader", replace)
+        monkeypatch.setattr("emokit.pipeline.open_reader", reader)
+
+    write(b"")  # anew, with what was in it
+    assert ek.analyze(clip, fps=3, workers=workers, progress=False).attrs["source_sha256"]
+    write(b" ")
     with pytest.raises(ek.ClipError, match="has changed since it was opened"):
         ek.analyze(clip, fps=3, workers=workers, progress=False)
 
