@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import numbers
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
@@ -137,11 +138,12 @@ class FaceSearch:
             raise TypeError(
                 f"clip must be a Clip, as ek.open_clip returns; got {type(clip).__name__}"
             )
-        if max_faces is not None and not max_faces > 0:
-            raise ValueError(f"max_faces must be a positive number; got {max_faces!r}")
-        if not 0 < min_score < 1:
+        whole, real = numbers.Integral, numbers.Real
+        if max_faces is not None and not (isinstance(max_faces, whole) and max_faces > 0):
+            raise ValueError(f"max_faces must be a positive whole number; got {max_faces!r}")
+        if not (isinstance(min_score, real) and 0 < min_score < 1):
             raise ValueError(f"min_score must lie between 0 and 1; got {min_score!r}")
-        if not interval >= 0:
+        if not (isinstance(interval, real) and interval >= 0):
             raise ValueError(f"interval must be seconds, 0 or more; got {interval!r}")
         self.clip = clip
         self.times = clip.select_times(fps=fps)

@@ -48,7 +48,7 @@ def render(
     tracks: Sequence[str] | None = None,
     face: str | None = None,
     mesh: bool = False,
-    start: float = 0.0,
+    start: float | None = None,
     end: float | None = None,
     fps: float | None = None,
     progress: bool = True,
@@ -122,7 +122,7 @@ def render(
         raise ValueError(f"path is the clip itself, {path.name}, which would be lost")
     # Files differ in whether their length counts the time of the last frame.
     whole = max(clip.duration, float(clip.frame_times[-1]) + 1 / _usual_rate(clip))
-    end = whole if end is None else end
+    start, end = 0.0 if start is None else start, whole if end is None else end
     if not (0 <= start < end <= whole + 1e-3):
         raise ValueError(
             f"start and end must lie in 0 to {whole:.3f} s, start first; got {start!r} and {end!r}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -87,9 +88,10 @@ class Trace:
     relative: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+        numeric = all(isinstance(end, numbers.Real) for end in (self.low, self.high))
+        if not (numeric and -math.inf < self.low < self.high < math.inf):
             raise ValueError(
-                f"low and high of trace {self.name!r} must be finite, the lower first; "
+                f"low and high of trace {self.name!r} must be finite numbers, the lower first; "
                 f"got {self.low!r}, {self.high!r}"
             )
 

@@ -138,6 +138,8 @@ def test_history_names_source_and_model():
         ({"fps": -1}, ValueError),
         ({"interval": -1}, ValueError),
         ({"fps": "5"}, ValueError),
+        ({"max_faces": "2"}, ValueError),
+        ({"min_score": None}, ValueError),
     ],
 )
 def test_wrong_options(kwargs, error):
