@@ -10,7 +10,7 @@ and wrong on misread people: right in 0.38 of rows, against 0.84 with them.
 
 Several networks are fitted, each on other people, and their probabilities averaged (deep
 ensembles, Lakshminarayanan et al. 2017): networks that are equally good on simulated people
-were seen to differ on real ones, one in eight taking open-mouthed laughter for fear.
+were seen to differ on real ones, one in eleven taking open-mouthed laughter for fear.
 
 Other simulated people decide when to stop, and others again say how good they are against the
 per-frame reading. With the same versions the same files come out. Run it again whenever the
