@@ -474,7 +474,7 @@ class _FileClip(Clip):
         self.size = (width, height)
 
     def _read(self, indices: np.ndarray) -> Iterator[tuple[float, Callable[..., np.ndarray]]]:
-        wanted = self._pts[indices]
+        wanted, last = self._pts[indices], len(self._pts) - 1
         with self._open() as container:
             stream = _threaded(_picture_stream(container), self.threads)
             for key, start, stop in self._runs(wanted):
@@ -483,7 +483,6 @@ class _FileClip(Clip):
                     container.seek(key, stream=stream)
                 landed = key is None
                 for number, frame in enumerate(_decode(container, stream)):
-                    last = len(self._pts) - 1
                     at = self._pts[min(number, last)] if self._swapped else frame.pts
                     if not landed and at > wanted[position]:
                         # Containers without an index may land anywhere; read through instead.

@@ -409,6 +409,24 @@ def test_evidence_is_what_explain_says_of_the_moment_and_the_face(show):
     assert "pitch" in answer["voice"] or "intensity" in answer["voice"]
 
 
+def test_evidence_says_where_it_is_of_one_frame_and_the_timeline_is_not(show):
+    """What `analyze` puts first is read over time; units explain each frame alone."""
+    result = add_evidence(simulate_result())
+    answer, _ = ask(show(result), type="explain", number=1, time=3.0, face="face_0")
+    assert answer["alone"] is False
+    face = result["face"].to_dataset()
+    same = face.assign(prototype_probability=face["emotion_probability"])  # as of photographs
+    result["face"] = xr.DataTree(same)
+    answer, _ = ask(show(result), type="explain", number=1, time=3.0, face="face_0")
+    assert answer["alone"] is False
+    alone = face["emotion_probability"].roll(emotion=1, roll_coords=False)
+    result["face"] = xr.DataTree(face.assign(prototype_probability=alone))
+    answer, _ = ask(show(result), type="explain", number=1, time=3.0, face="face_0")
+    assert answer["alone"] is True
+    here = alone.sel(face="face_0").sel(time=3.0, method="nearest")
+    assert answer["emotions"][0]["label"] == here.idxmax("emotion").item()
+
+
 def test_no_face_has_no_evidence_but_a_reason(show):
     player = show(add_evidence(simulate_result()))
     answer, _ = ask(player, type="explain", number=1, time=8.7, face="face_0")

@@ -4,6 +4,7 @@ import wave
 
 import numpy as np
 import pytest
+import xarray as xr
 from browser import (
     VIDEOS_READY,
     Shown,
@@ -501,12 +502,18 @@ def test_a_lost_face_has_no_values_and_a_reason(open_page):
 
 
 def test_a_page_carries_its_evidence_where_that_is_little(open_page):
-    shown = open_page("", widget=ek.play(add_evidence(simulate_result())), video=False)
+    result = add_evidence(simulate_result())
+    face = result["face"].to_dataset()
+    alone = face["emotion_probability"].roll(emotion=1, roll_coords=False)
+    face = face.assign(prototype_probability=alone)
+    result["face"] = xr.DataTree(face)
+    shown = open_page("", widget=ek.play(result), video=False)
     shown.click(12, 20)
     shown.page.keyboard.press("e")
     panel = shown.root.locator(".ek-evidence")
     words = until(panel.inner_text, lambda text: "AU" in text)
     assert "0:12.00" in words or "0:11.9" in words
+    assert "Of this frame alone" in words
     shown.click(8.8, 20)
     until(panel.inner_text, lambda text: "no evidence for face_0 near 8.8" in text)
     assert shown.root.get_by_label("Face mesh (m)").is_hidden()

@@ -47,14 +47,15 @@ def explain_moment(
         return {"note": str(error)}
     row = ds.sel(face=face, time=float(push["time"]))
     # The units explain the reading of each frame alone, where another stands before it.
-    name = "prototype_probability" if "prototype_probability" in row else "emotion_probability"
-    probability = row[name]
+    shown = row["emotion_probability"]
+    probability = row.get("prototype_probability", shown)
     if not np.isfinite(probability).all():
         return {"note": f"No face is read at {time:.2f} s, so there is nothing to explain."}
     order = probability["emotion"].values[np.argsort(-probability.values)]
     return {
         "time": float(push["time"]),
         "face": face,
+        "alone": not probability.equals(shown),
         "voice": _describe_voice(result, time),
         "emotions": [
             {

@@ -212,11 +212,14 @@ export class Evidence {
     }
     if (!found.units.length) make("div", "ek-evidence-note", this.element, "No unit is shown.");
     const voice = answer.voice ? `Voice: ${answer.voice}. ` : "";
+    const alone = answer.alone
+      ? " Of this frame alone: the timeline also weighs what comes before and after."
+      : "";
     make(
       "div",
       "ek-evidence-note",
       this.element,
-      `${voice}Bars: what each shown unit adds to the log odds against the average emotion.`,
+      `${voice}Bars: what each shown unit adds to the log odds against the average emotion.${alone}`,
     );
     this.refresh(theme);
   }
