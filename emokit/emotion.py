@@ -78,8 +78,7 @@ def estimate_emotion(aus: xr.Dataset) -> xr.Dataset:
     units = [str(unit) for unit in aus["action_unit"].values]
     if not any(unit in members for members in PROTOTYPES.values() for unit in units):
         raise ValueError(f"aus holds no unit of the emotions' prototypes, only {', '.join(units)}")
-    au = aus["au"].transpose("time", "face", "action_unit").values.astype(np.float64)
-    presence = find_presence(au)
+    presence = find_presence(aus["au"].transpose("time", "face", "action_unit").values)
     known = np.isfinite(presence)
     push, absent, expected = _weights(tuple(units))
     # A unit that could not be read says nothing for or against any emotion.
