@@ -297,7 +297,9 @@ class ActionUnitModel:
         """Readings (n, n_units - 1), without offset or bounds, and turns (n, 3, 3)."""
         aligned, turn = align(landmarks * (1, -1, -1), self._reference)
         moved = (aligned - self._reference).reshape(len(aligned), -1)
-        values = moved @ self._coefficient + self._intercept
+        # Not by a matrix product: its threads would go on waiting for more, on cores that
+        # other stages want, and sums would depend on how many faces come at once.
+        values = np.einsum("nk,ku->nu", moved, self._coefficient) + self._intercept
         part = (lip_gap(aligned) - self.LIPS_PART) / (self.LIPS_WIDE - self.LIPS_PART)
         values[:, self.units.index("AU25")] = part
         return values, turn
