@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -380,6 +380,14 @@ def _choose(model: str, weights: str | Path | None) -> str:
     return "py-feat"
 
 
+class _Laid(NamedTuple):
+    """When the mesh was laid on a face, the middle of its landmarks, and they (468, 3)."""
+
+    time: float
+    middle: list[float]
+    points: np.ndarray
+
+
 class _Follower:
     """Places the mesh on faces, from frame to frame.
 
@@ -390,8 +398,8 @@ class _Follower:
     def __init__(self, mesh: FaceMesh) -> None:
         self._mesh = mesh
         self._part = -1
-        #: When the mesh was laid on a face, and its landmarks; of late.
-        self._recent: list[tuple[float, np.ndarray]] = []
+        #: Where the mesh came to lie of late.
+        self._recent: deque[_Laid] = deque()
 
     def locate(self, row: FaceRow, index: int) -> tuple[np.ndarray, float, np.ndarray]:
         """Landmarks (468, 3), mesh score and crop of one face of a row."""
@@ -408,17 +416,22 @@ class _Follower:
             points, _, _ = self._mesh.locate(row.frame, Crop.from_detection(box, hint))
             points, score, seen = self._mesh.locate(row.frame, Crop.from_landmarks(points))
         if score >= _MESH_SCORE:
-            self._recent.append((row.time, points))
+            self._recent.append(_Laid(row.time, points[:, :2].mean(0).tolist(), points))
         return points, score, seen
 
     def _find(self, time: float, box: np.ndarray) -> np.ndarray | None:
         """Landmarks that were laid last where `box` is; None if there are none."""
-        self._recent = [(when, points) for when, points in self._recent if time - when <= _FOLLOW]
-        middle = box[:2] + box[2:] / 2
-        best, rank = None, (-math.inf, 0.0)
-        for when, points in self._recent:
-            away = np.abs(points[:, :2].mean(0) - middle) / box[2:]
+        while self._recent and time - self._recent[0].time > _FOLLOW:
+            self._recent.popleft()
+        left, top, width, height = box.tolist()
+        x, y = left + width / 2, top + height / 2
+        width, height = max(width, 1e-6), max(height, 1e-6)
+        last, nearest = None, 0.5
+        for laid in reversed(self._recent):
+            if last is not None and laid.time < last.time:
+                break
+            away = max(abs(laid.middle[0] - x) / width, abs(laid.middle[1] - y) / height)
             # What lies in this very frame is another face.
-            if when < time and away.max() < 0.5 and (when, -away.max()) > rank:
-                best, rank = points, (when, -away.max())
-        return best
+            if laid.time < time and away < nearest:
+                last, nearest = laid, away
+        return None if last is None else last.points
