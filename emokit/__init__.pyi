@@ -14,8 +14,6 @@ from .calibration import fit_calibration as fit_calibration
 from .calibration import plot_reliability as plot_reliability
 from .clip import Clip as Clip
 from .clip import ClipError as ClipError
-from .clip import open_clip as open_clip
-from .clip import sample_clip as sample_clip
 from .course import estimate_emotion_in_time as estimate_emotion_in_time
 from .crops import crop_faces as crop_faces
 from .dynamics import remove_baseline as remove_baseline
@@ -32,6 +30,8 @@ from .fusion_model import FusionModel as FusionModel
 from .group import measure_group as measure_group
 from .moments import find_moments as find_moments
 from .multimodal import simulate_modalities as simulate_modalities
+from .opening import open_clip as open_clip
+from .opening import sample_clip as sample_clip
 from .pipeline import analyze as analyze
 from .pipeline import load as load
 from .pipeline import save as save

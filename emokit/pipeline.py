@@ -12,12 +12,13 @@ from tqdm.auto import tqdm
 
 from . import pyfeat, schema
 from .action_units import MeshReader, open_reader
-from .clip import Clip, ClipError, open_clip, read_ahead
+from .clip import Clip, ClipError, read_ahead
 from .course import estimate_emotion_in_time
 from .emotion import estimate_emotion
 from .faces import FaceSearch
 from .files import replace_when_complete
 from .fusion import fuse
+from .opening import open_clip
 from .prosody import estimate_vocal_affect, extract_prosody
 from .workers import choose_workers, read_in_parts
 

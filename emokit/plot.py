@@ -14,7 +14,8 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FuncFormatter
 
 from . import schema
-from .clip import Clip, ClipError, open_clip
+from .clip import Clip, ClipError
+from .opening import open_clip
 
 _INK, _FAINT, _ABSENT = "#222222", "#888888", "#e9e9e9"
 _N_PICTURES = 9

@@ -16,8 +16,9 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm.auto import tqdm
 
 from . import schema
-from .clip import Clip, ClipError, open_clip
+from .clip import Clip, ClipError
 from .files import check_target
+from .opening import open_clip
 from .plot import draw_affect, draw_emotions, draw_units, draw_voice
 
 #: Timelines that can be drawn, with the group and the variable that each needs.

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from emokit.clip import Clip, ClipError, open_clip
+from emokit.clip import Clip, ClipError
+from emokit.opening import open_clip
 from emokit.schema import GROUPS, QUALITY_REASON, validate
 
 from .evidence import EVIDENCE
