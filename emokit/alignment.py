@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import xarray as xr
 
+from .arguments import check_number
 from .schema import extend_history, validate_time
 
 _ALIGN_METHODS = ("linear", "nearest", "mean")
@@ -74,8 +75,7 @@ def align_time(
     validate_time(ds, argument="ds")
     if method not in _ALIGN_METHODS:
         raise ValueError(f"method must be one of {', '.join(_ALIGN_METHODS)}; got {method!r}")
-    if not max_gap > 0:
-        raise ValueError(f"max_gap must be a positive number of seconds; got {max_gap!r}")
+    check_number("max_gap", max_gap, above=0, unit="seconds")
     wanted, attrs = read_time(time), ds["time"].attrs
     own = ds["time"].values
     if own.size > 1 and np.median(np.diff(own)) > max_gap:

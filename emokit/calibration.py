@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from scipy.optimize import minimize_scalar
 from sklearn.isotonic import IsotonicRegression
 
+from .arguments import check_number
 from .metrics import read_probability
 
 _METHODS = ("temperature", "isotonic")
@@ -245,8 +246,7 @@ def _bin_confidence(
     truth: np.ndarray, probability: np.ndarray, labels: Sequence[str] | None, bins: int
 ) -> xr.Dataset:
     """Mean confidence, accuracy and count of each bin of confidence."""
-    if not bins >= 1:
-        raise ValueError(f"bins must be at least 1; got {bins!r}")
+    check_number("bins", bins, least=1, whole=True)
     truth, values, names = read_probability(truth, probability, labels)
     confidence = values.max(1) if len(values) else np.empty(0)
     right = np.array(names)[values.argmax(1)] == truth if len(values) else np.empty(0, bool)

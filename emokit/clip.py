@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import numbers
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 import xarray as xr
 
+from .arguments import check_number
 from .pictures import shrink
 
 _T = TypeVar("_T")
@@ -263,8 +263,7 @@ class Clip:
         return np.unique(np.searchsorted(self.frame_times, times + 1e-6, side="right") - 1).clip(0)
 
     def _nearest_to_grid(self, fps: float) -> np.ndarray:
-        if not (isinstance(fps, numbers.Real) and fps > 0):
-            raise ValueError(f"fps must be a positive number; got {fps!r}")
+        check_number("fps", fps, above=0)
         first, last = self.frame_times[[0, -1]]
         grid = first + np.arange(np.floor((last - first) * fps) + 1) / fps
         after = np.searchsorted(self.frame_times, grid).clip(1, max(len(self.frame_times) - 1, 1))

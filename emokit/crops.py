@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 from PIL import Image
 
+from .arguments import check_number
 from .clip import Clip
 from .schema import validate
 
@@ -56,8 +57,10 @@ def crop_faces(
     64
     """
     validate(faces, group="face", requires=["face_box"], argument="faces")
-    if not (size >= 8 and margin >= 0 and (fps is None or fps > 0)):
-        raise ValueError("size must be at least 8, margin not negative, and fps positive")
+    check_number("size", size, least=8, whole=True, unit="pixels")
+    check_number("margin", margin, least=0)
+    if fps is not None:
+        check_number("fps", fps, above=0)
     names = [str(name) for name in faces["face"].values]
     if not names or (face is not None and face not in names):
         raise ValueError(f"face must be one of {', '.join(names) or 'none'}; got {face!r}")

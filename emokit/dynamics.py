@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import xarray as xr
 
+from .arguments import check_number
 from .schema import GROUPS, Variable, extend_history, validate, validate_time
 from .smoothing import smooth_by_kalman, smooth_by_windows, smooth_exponentially
 
@@ -83,11 +84,13 @@ def smooth(
     validate_time(ds, argument="ds")
     if method not in _METHODS:
         raise ValueError(f"method must be one of {', '.join(_METHODS)}; got {method!r}")
-    for name, value in (("window", window), ("max_gap", max_gap)):
-        if not value > 0:
-            raise ValueError(f"{name} must be a positive number of seconds; got {value!r}")
-    if noise is not None and not (np.asarray(noise) > 0).all():
-        raise ValueError(f"noise must be positive; got {noise!r}")
+    check_number("window", window, above=0, unit="seconds")
+    check_number("max_gap", max_gap, above=0, unit="seconds")
+    if isinstance(noise, xr.DataArray):
+        if not (noise > 0).all():
+            raise ValueError(f"noise must be positive; the least is {noise.min().item():g}")
+    elif noise is not None:
+        check_number("noise", noise, above=0)
     time = ds["time"].values
     if time.size > 1 and np.median(np.diff(time)) > max_gap:
         warnings.warn(

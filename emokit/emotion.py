@@ -10,6 +10,7 @@ import pooch
 import xarray as xr
 
 from . import schema
+from .arguments import check_number
 from .prototypes import CIRCUMPLEX, PROTOTYPES
 
 WEIGHTS = Path(__file__).parent / "data" / "emotion.npz"
@@ -163,6 +164,7 @@ def explain(emotion: xr.Dataset, *, time: float, face: str | None = None) -> xr.
         raise ValueError(f"face must be one of {', '.join(tracks)}; got {face!r}")
     if not emotion.sizes["time"]:
         raise ValueError("emotion has no rows")
+    check_number("time", time, unit="seconds")
     first, last = emotion["time"].values[[0, -1]]
     if not first - 0.5 <= time <= last + 0.5:
         raise ValueError(f"time must lie in {first:.2f} to {last:.2f} s; got {time!r}")

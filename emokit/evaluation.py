@@ -13,6 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
 from . import metrics
+from .arguments import check_number
 from .calibration import bin_confidence
 
 #: Metrics of each kind of estimate.
@@ -149,8 +150,7 @@ def bootstrap(
     >>> bool(low < 49.5 < high)
     True
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1; got {level!r}")
+    check_number("level", level, above=0, below=1)
     rows = {len(array) for array in arrays}
     if len(rows) != 1:
         raise ValueError("arrays must have the same number of rows, and there must be one")
@@ -300,8 +300,7 @@ def draw(
     seed: int,
 ) -> np.ndarray:
     """What `function` gives for each draw of people, (draw, figure); NaN if there is but one."""
-    if not n_resamples >= 1:
-        raise ValueError(f"n_resamples must be at least 1; got {n_resamples!r}")
+    check_number("n_resamples", n_resamples, least=1, whole=True)
     rng = np.random.default_rng(seed)
     _, number = np.unique(who, return_inverse=True)
     order = np.argsort(number, kind="stable")

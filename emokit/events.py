@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from scipy.signal import find_peaks
 
+from .arguments import check_number
 from .schema import build_dataset, extend_history, read_history, validate
 from .smoothing import estimate_noise, number_runs
 
@@ -106,10 +107,10 @@ def find_events(
     >>> events.label.item(), events.apex.item(), round(events.duration.item(), 2)
     ('AU12', 2.0, 1.28)
     """
-    if threshold is not None and not 0 < threshold <= 1:
-        raise ValueError(f"threshold must be in 0 to 1; got {threshold!r}")
-    if not max_gap > 0 or not min_duration >= 0:
-        raise ValueError("max_gap must be positive, and min_duration not negative")
+    if threshold is not None:
+        check_number("threshold", threshold, above=0, most=1)
+    check_number("max_gap", max_gap, above=0, unit="seconds")
+    check_number("min_duration", min_duration, least=0, unit="seconds")
     validate(aus, group="face", argument="aus")
     if aus.sizes["time"] > 1 and np.median(np.diff(aus["time"].values)) > max_gap * (1 + 1e-9):
         warnings.warn(

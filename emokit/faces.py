@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import numbers
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
@@ -14,6 +13,7 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from . import assets, schema
+from .arguments import check_number
 from .clip import Clip, read_ahead
 from .detector import Detections, FaceDetector
 from .rows import FaceRow, parts_of
@@ -138,13 +138,10 @@ class FaceSearch:
             raise TypeError(
                 f"clip must be a Clip, as ek.open_clip returns; got {type(clip).__name__}"
             )
-        whole, real = numbers.Integral, numbers.Real
-        if max_faces is not None and not (isinstance(max_faces, whole) and max_faces > 0):
-            raise ValueError(f"max_faces must be a positive whole number; got {max_faces!r}")
-        if not (isinstance(min_score, real) and 0 < min_score < 1):
-            raise ValueError(f"min_score must lie between 0 and 1; got {min_score!r}")
-        if not (isinstance(interval, real) and interval >= 0):
-            raise ValueError(f"interval must be seconds, 0 or more; got {interval!r}")
+        if max_faces is not None:
+            check_number("max_faces", max_faces, least=1, whole=True)
+        check_number("min_score", min_score, above=0, below=1)
+        check_number("interval", interval, least=0, unit="seconds")
         self.clip = clip
         self.times = clip.select_times(fps=fps)
         self.parameters = {

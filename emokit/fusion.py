@@ -122,6 +122,8 @@ def fuse(
             f"{{'face': emotion, 'voice': affect}}; got {type(modalities).__name__}"
         )
     if model is not None:
+        if not hasattr(model, "apply"):
+            raise TypeError(f"model must be a FusionModel; got {type(model).__name__}")
         if calibration or pool != "linear":
             raise ValueError("calibration and pool are for methods that are not learned")
         return model.apply(modalities, method=method, time=time, face=face)
@@ -132,12 +134,7 @@ def fuse(
     if pool not in _POOLS:
         raise ValueError(f"pool must be one of {', '.join(_POOLS)}; got {pool!r}")
     single = {name: _one_face(ds, name, face) for name, ds in modalities.items()}
-    for name, calibrate in (calibration or {}).items():
-        if name not in single or _DISTRIBUTION not in single[name]:
-            raise ValueError(f"calibration names {name!r}, which has no {_DISTRIBUTION}")
-        single[name] = single[name].assign(
-            {_DISTRIBUTION: calibrate(single[name][_DISTRIBUTION]).astype(np.float32)}
-        )
+    _calibrate(single, calibration or {})
     wanted = read_time(next(iter(single.values())) if time is None else time)
     aligned = {name: _align(ds, wanted) for name, ds in single.items()}
     quality = np.stack([_quality(ds) for ds in aligned.values()], axis=1)
@@ -180,6 +177,21 @@ def fuse(
     )
     coords = {"time": wanted, "emotion": labels, "modality": list(modalities)}
     return build_dataset("fused", variables, coords, history=history)
+
+
+def _calibrate(single: dict[str, xr.Dataset], calibration: Mapping[str, Callable]) -> None:
+    """Make the probabilities of the modalities that `calibration` names honest, in place."""
+    if not isinstance(calibration, Mapping):
+        raise TypeError(
+            "calibration must map modalities to what fit_calibration returned; got "
+            f"{type(calibration).__name__}"
+        )
+    for name, calibrate in calibration.items():
+        if name not in single or _DISTRIBUTION not in single[name]:
+            raise ValueError(f"calibration names {name!r}, which has no {_DISTRIBUTION}")
+        single[name] = single[name].assign(
+            {_DISTRIBUTION: calibrate(single[name][_DISTRIBUTION]).astype(np.float32)}
+        )
 
 
 def _one_face(ds: xr.Dataset, name: str, face: str | None) -> xr.Dataset:

@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from .alignment import align_time, read_time
+from .arguments import check_number
 from .augment import Augmentation
 from .schema import extend_history, validate_time
 from .sequences import VALUES, centre_landmarks, nearest, regular_time
@@ -72,8 +73,7 @@ class FusionModel:
     ) -> None:
         if method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
-        if not fps > 0:
-            raise ValueError(f"fps must be positive; got {fps!r}")
+        check_number("fps", fps, above=0)
         kind = {"early": kind, "ensemble": "linear"}.get(method, method)
         self.method, self.fps = method, fps
         self.features = None if features is None else {k: list(v) for k, v in features.items()}

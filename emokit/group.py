@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 import xarray as xr
 
+from .arguments import check_number
 from .schema import build_dataset, extend_history, validate
 from .smoothing import window_means
 
@@ -67,8 +68,8 @@ def measure_group(
     -0.33
     """
     validate(aus, group="face", requires=["au"], argument="aus")
-    if not window > 0:
-        raise ValueError(f"window must be a positive number of seconds; got {window!r}")
+    check_number("window", window, above=0, unit="seconds")
+    check_number("smile", smile, above=0, most=1)
     chosen = [unit for unit in units if unit in aus["action_unit"].values]
     if not chosen or "AU12" not in aus["action_unit"].values:
         raise ValueError("aus must hold AU12 and some of units")

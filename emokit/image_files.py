@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -11,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from .arguments import check_number
 from .clip import Clip, ClipError
 from .pictures import reason, shrink, upright
 
@@ -21,8 +21,7 @@ class ImagesClip(Clip):
     """One image, or the images of a folder at `fps` a second."""
 
     def __init__(self, path: Path, files: list[Path], fps: float) -> None:
-        if not (isinstance(fps, numbers.Real) and fps > 0):
-            raise ValueError(f"fps must be a positive number; got {fps!r}")
+        check_number("fps", fps, above=0)
         super().__init__(np.arange(len(files)) / fps)
         self.path = path
         self._files = files

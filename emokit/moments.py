@@ -10,6 +10,7 @@ import xarray as xr
 from scipy.spatial.distance import jensenshannon
 
 from .alignment import align_time
+from .arguments import check_number
 from .events import collect_events, find_rises
 from .schema import extend_history, validate
 from .smoothing import number_runs, window_means
@@ -87,8 +88,7 @@ def find_moments(
         raise TypeError(f"result must be a DataTree, as analyze returns; got {type(result)}")
     if "face" not in result.children:
         raise ValueError("result has no group 'face' in which to look for moments")
-    if not top >= 1:
-        raise ValueError(f"top must be at least 1; got {top!r}")
+    check_number("top", top, least=1, whole=True)
     kinds = _read_kinds(kind)
     face = validate(result["face"].to_dataset(), group="face", argument="result['face']")
     time = face["time"].values

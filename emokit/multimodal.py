@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from scipy.special import softmax
 
+from .arguments import check_number
 from .schema import build_dataset, extend_history
 
 #: Emotions at the corners of valence (-1, 1) and arousal (-1, 1), near enough.
@@ -67,8 +68,11 @@ def simulate_modalities(
     >>> list(clips[0]), truth[0].shape
     (['face', 'voice', 'text'], (200,))
     """
-    if not (n_clips >= 1 and duration > 0 and fps > 0 and 0 <= missing < 1):
-        raise ValueError("n_clips, duration and fps must be positive, missing in 0 to 1")
+    check_number("n_clips", n_clips, least=1, whole=True)
+    check_number("duration", duration, above=0, unit="seconds")
+    check_number("fps", fps, above=0)
+    check_number("missing", missing, least=0, below=1)
+    check_number("seed", seed, least=0, whole=True)
     taken = set(noise) & set(_SEES)
     if taken:
         raise ValueError(f"noise must name further modalities; {', '.join(taken)} is one of two")

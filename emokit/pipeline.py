@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import numbers
 import warnings
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from tqdm.auto import tqdm
 
 from . import pyfeat, schema
 from .action_units import MeshReader, open_reader
+from .arguments import check_number
 from .clip import Clip, ClipError, read_ahead
 from .course import estimate_emotion_in_time
 from .emotion import estimate_emotion
@@ -94,8 +94,8 @@ def analyze(
     >>> result["fused"]["valence"].sel(time=slice(16, 19)).mean().item() > 0
     True
     """
-    if workers is not None and not (_is_whole(workers) and workers >= 1):
-        raise ValueError(f"workers must be a whole number from 1 on; got {workers!r}")
+    if workers is not None:
+        check_number("workers", workers, least=1, whole=True)
     clip = clip if isinstance(clip, Clip) else open_clip(clip)
     clip.check_unchanged()
     groups, readings = {}, {}
@@ -215,10 +215,6 @@ def load(path: str | Path) -> xr.DataTree:
         if name in schema.GROUPS:
             schema.validate(child.to_dataset(), group=name, argument=f"{path.name}, group {name}")
     return tree
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def _read_faces(

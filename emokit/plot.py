@@ -23,14 +23,19 @@ _N_PICTURES = 9
 _TRUSTED = 0.8
 
 
-def plot(result: xr.DataTree, *, clip: Clip | None = None, face: str | None = None) -> Figure:
+def plot(
+    result: xr.DataTree,
+    *,
+    clip: Clip | str | Path | None = None,
+    face: str | None = None,
+) -> Figure:
     """Draw a result: pictures, action units, emotions, valence and arousal, voice.
 
     Parameters
     ----------
     result : xarray.DataTree
         What :func:`analyze` or :func:`load` returned.
-    clip : Clip, optional
+    clip : Clip, str or pathlib.Path, optional
         Where the pictures come from; by default the file that the result names. Where
         that is gone, the figure has no pictures.
     face : str, optional
@@ -48,6 +53,8 @@ def plot(result: xr.DataTree, *, clip: Clip | None = None, face: str | None = No
         If `result` is not a DataTree.
     ValueError
         If there is nothing to draw, or no such face.
+    ClipError
+        If `clip` cannot be read.
 
     Examples
     --------
@@ -65,7 +72,10 @@ def plot(result: xr.DataTree, *, clip: Clip | None = None, face: str | None = No
     voice = result["voice"].to_dataset() if "voice" in result.children else None
     panels = []
     if seen is not None:
-        clip = clip or _source(result)
+        if clip is None:
+            clip = _source(result)
+        elif not isinstance(clip, Clip):
+            clip = open_clip(clip)
         if clip is not None and clip.has_video:
             panels.append((1.1, lambda ax: _draw_pictures(ax, clip, seen, span)))
         panels += [

@@ -14,6 +14,7 @@ import scipy.stats
 import xarray as xr
 from tqdm.auto import tqdm
 
+from emokit.arguments import check_number
 from emokit.clip import Clip
 from emokit.schema import build_dataset, extend_history, validate
 
@@ -196,8 +197,7 @@ def estimate_vocal_affect(
     """
     features = ("f0", "intensity", "high_frequency_ratio")
     validate(voice, group="voice", requires=(*features, "speech"), argument="voice")
-    if not window > 0:
-        raise ValueError(f"window must be a positive number of seconds; got {window!r}")
+    check_number("window", window, above=0, unit="seconds")
     time = voice["time"].values
     when, values = _voiced_rows(voice, features)
     reference, previous, described = _read_baseline(baseline, voice, features)
@@ -230,8 +230,7 @@ def estimate_vocal_affect(
 
 
 def _check_options(hop: float, f0_range: tuple[float, float]) -> tuple[float, float]:
-    if not 0.001 <= hop <= 1:
-        raise ValueError(f"hop must be seconds between 0.001 and 1; got {hop!r}")
+    check_number("hop", hop, least=0.001, most=1, unit="seconds")
     try:
         low, high = (float(value) for value in f0_range)
     except (TypeError, ValueError) as error:

@@ -21,6 +21,7 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from . import assets, schema
+from .arguments import check_number
 from .assets import AssetError
 from .clip import Clip
 from .quality import judge
@@ -77,8 +78,7 @@ class Reader:
         asked: str = "py-feat",
         progress: bool = True,
     ) -> None:
-        if not (isinstance(batch_size, int | np.integer) and batch_size > 0):
-            raise ValueError(f"batch_size must be a positive whole number; got {batch_size!r}")
+        check_number("batch_size", batch_size, least=1, whole=True)
         self._path = fetch_weights(weights, progress=progress)
         show_licence()
         stamp = self._path.stat().st_mtime_ns

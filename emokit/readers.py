@@ -13,6 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from . import schema
+from .arguments import check_number
 from .clip import Clip
 
 #: Frames a second that are assumed where the file holds frame numbers and nothing is given.
@@ -109,8 +110,8 @@ def read_action_units(
         raise TypeError(f"clip must be a Clip, as ek.open_clip returns; got {type(clip).__name__}")
     if clip is not None and fps is not None:
         raise ValueError("give clip or fps, not both")
-    if fps is not None and not fps > 0:
-        raise ValueError(f"fps must be a positive number; got {fps!r}")
+    if fps is not None:
+        check_number("fps", fps, above=0)
     path = Path(path).expanduser()
     table = _read_table(path)
     reader = next((r for r in (_OpenFace, _FexV2, _FexV1) if r.recognises(table)), None)

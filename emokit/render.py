@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm.auto import tqdm
 
 from . import schema
+from .arguments import check_number
 from .clip import Clip, ClipError
 from .files import check_target
 from .opening import open_clip
@@ -124,12 +125,14 @@ def render(
     # Files differ in whether their length counts the time of the last frame.
     whole = max(clip.duration, float(clip.frame_times[-1]) + 1 / _usual_rate(clip))
     start, end = 0.0 if start is None else start, whole if end is None else end
+    for name, value in (("start", start), ("end", end)):
+        check_number(name, value, unit="seconds")
     if not (0 <= start < end <= whole + 1e-3):
         raise ValueError(
             f"start and end must lie in 0 to {whole:.3f} s, start first; got {start!r} and {end!r}"
         )
-    if fps is not None and not 0 < fps <= 240:
-        raise ValueError(f"fps must be a number of frames a second; got {fps!r}")
+    if fps is not None:
+        check_number("fps", fps, above=0, most=240)
     fps = float(fps or _usual_rate(clip))
     faces = _faces(result)
     labels = [] if faces is None else [str(label) for label in faces["face"].values]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import numbers
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,6 +12,7 @@ import xarray as xr
 from scipy.spatial.transform import Rotation
 
 from . import episodes, schema
+from .arguments import check_number
 from .episodes import UNITS, Performance
 from .head import draw_bends, draw_errors, shipped_head
 from .mesh import ActionUnitModel
@@ -132,14 +133,18 @@ def simulate_faces(
     >>> moved.sel(space="y").idxmin().item() in (61, 291)  # a corner of the lips goes up
     True
     """
-    _check(n_faces=n_faces, duration=duration, fps=fps, seed=seed)
+    check_number("n_faces", n_faces, least=1, whole=True)
+    check_number("seed", seed, least=0, whole=True)
+    check_number("duration", duration, least=0, below=math.inf, unit="seconds")
+    check_number("fps", fps, above=0, below=math.inf)
     shown = _check_emotions(emotions)
     options = {"speech": speech, "blinks": blinks, "movement": movement}
     options |= {"identity": identity, "noise": noise}
     usual = {"speech": 0.3, "blinks": 17.0, "movement": 1.0, "identity": 1.0, "noise": 1.0}
     for name, value in options.items():
         options[name] = (usual[name] if au is None else 0.0) if value is None else value
-    _check(**options)
+    for name, value in options.items():
+        check_number(name, value, least=0, below=math.inf)
     if options["speech"] > 1:
         raise ValueError(f"speech must be a share of the time, 0 to 1; got {speech!r}")
     times = np.arange(max(round(duration * fps), 1)) / fps
@@ -177,19 +182,6 @@ def simulate_faces(
     return people.assign_coords(ActionUnitModel().reliability())
 
 
-def _check(**arguments: float) -> None:
-    for name, value in arguments.items():
-        whole = name in ("n_faces", "seed")
-        kind = numbers.Integral if whole else numbers.Real
-        if not isinstance(value, kind) or isinstance(value, bool):
-            expected = "a whole number" if whole else "a number"
-            raise TypeError(f"{name} must be {expected}; got {value!r}")
-        above = name == "fps"
-        least = 1 if name == "n_faces" else 0
-        if not np.isfinite(value) or value < least or (above and value == 0):
-            raise ValueError(f"{name} must be {'above' if above else 'at least'} {least}")
-
-
 def _check_emotions(emotions: str | Sequence[str] | None) -> tuple[str, ...]:
     if emotions is None:
         return schema.EMOTIONS
@@ -202,6 +194,8 @@ def _check_emotions(emotions: str | Sequence[str] | None) -> tuple[str, ...]:
 
 def _check_units(au: Mapping[str, object], n: int) -> dict[str, np.ndarray]:
     """The course (n,) of each unit asked for."""
+    if not isinstance(au, Mapping):
+        raise TypeError(f"au must be a mapping of units to intensities; got {type(au).__name__}")
     courses = {}
     for unit, asked in au.items():
         if unit not in (*UNITS, "AU45"):

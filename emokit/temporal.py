@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from .arguments import check_number
 from .augment import Augmentation
 from .evaluation import split_subjects
 from .model_file import read_model, write_model
@@ -101,10 +102,11 @@ class TemporalModel:
             raise ValueError(f"kind must be one of {', '.join(_KINDS)}; got {kind!r}")
         if encoder is not None and kind in ("conv3d", "intermediate", "attention"):
             raise ValueError(f"encoder cannot go with kind {kind!r}")
-        if not (hidden >= 1 and layers >= 1 and 0 <= dropout < 1):
-            raise ValueError("hidden and layers must be at least 1, dropout in 0 to 1")
-        if fps is not None and not fps > 0:
-            raise ValueError(f"fps must be positive, or None; got {fps!r}")
+        check_number("hidden", hidden, least=1, whole=True)
+        check_number("layers", layers, least=1, whole=True)
+        check_number("dropout", dropout, least=0, below=1)
+        if fps is not None:
+            check_number("fps", fps, above=0)
         if not bidirectional and kind in ("tcn", "transformer", "conv3d"):
             raise ValueError(f"kind {kind!r} looks both ways; bidirectional=False is for gru, lstm")
         if features is None and (encoder is not None or kind == "conv3d"):
@@ -191,8 +193,8 @@ class TemporalModel:
         """
         from . import training
 
-        if not (epochs >= 1 and batch_size >= 1):
-            raise ValueError("epochs and batch_size must be at least 1")
+        check_number("epochs", epochs, least=1, whole=True)
+        check_number("batch_size", batch_size, least=1, whole=True)
         clips, subjects = self._prepare(datasets, labels, groups)
         if self.values and batch_size == 1:
             raise ValueError("batch_size must be at least 2: one clip alone has no concordance")

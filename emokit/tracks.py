@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
+from .arguments import check_number
 from .schema import FACE_STATUS, extend_history, validate
 
 
@@ -101,6 +102,7 @@ def split_face(faces: xr.Dataset, face: str, *, time: float) -> xr.Dataset:
     labels = _labels(faces)
     _check_known({face}, labels)
     old = labels.index(face)
+    check_number("time", time, unit="seconds")
     later = faces["time"].values >= time
     seen = _seen(faces)[:, old]
     if not (seen & later).any() or not (seen & ~later).any():

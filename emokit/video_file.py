@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 from av.stream import Disposition
 
+from .arguments import check_number
 from .clip import Clip, ClipError, end_of_frames, hash_file
 from .pictures import reason, upright
 
@@ -203,10 +204,7 @@ class FileClip(Clip):
         """As of any clip; what was left out between two packets is silence."""
         if not self.has_audio:
             return super().audio(rate)
-        if int(rate) != rate or not rate > 0:
-            raise ValueError(
-                f"rate must be a positive whole number of samples a second; got {rate!r}"
-            )
+        check_number("rate", rate, least=1, whole=True)
         chunks, start, length = [], None, 0
         with self._open() as container:
             resampler = av.AudioResampler(format="flt", layout="mono", rate=int(rate))

@@ -33,7 +33,7 @@ def test_what_cannot_be_cut():
     clip, faces = clip_and_faces()
     with pytest.raises(ValueError, match="face must be one of face_0; got 'face_9'"):
         ek.crop_faces(clip, faces, face="face_9")
-    with pytest.raises(ValueError, match="size must be at least 8"):
+    with pytest.raises(ValueError, match="size must be a whole number of pixels at least 8; got"):
         ek.crop_faces(clip, faces, size=2)
     with pytest.raises(ValueError, match="never found"):
         ek.crop_faces(clip, faces * np.nan)

@@ -214,7 +214,7 @@ def test_sparse_sampling_warns_and_changes_nothing():
         ({"window": 0}, "window must"),
         ({"window": float("nan")}, "window must"),
         ({"max_gap": -1}, "max_gap must"),
-        ({"noise": 0, "method": "kalman"}, "noise must be positive"),
+        ({"noise": 0, "method": "kalman"}, "noise must be a number above 0; got 0"),
     ],
 )
 def test_unusable_options_are_named(options, says):

@@ -167,7 +167,7 @@ def test_sparse_sampling_warns_and_can_be_allowed_for():
 
 def test_options_that_cannot_be():
     aus = faces(np.arange(5) / 25, AU12=np.zeros(5))
-    with pytest.raises(ValueError, match="threshold must be in 0 to 1; got 2"):
+    with pytest.raises(ValueError, match="threshold must be a number above 0 and at most 1; got 2"):
         ek.find_events(aus, threshold=2)
     with pytest.raises(ValueError, match="labels must be among those of aus; got AU99"):
         ek.find_events(aus, labels=["AU99"])

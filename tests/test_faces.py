@@ -137,9 +137,9 @@ def test_history_names_source_and_model():
         ({"min_score": 2}, ValueError),
         ({"fps": -1}, ValueError),
         ({"interval": -1}, ValueError),
-        ({"fps": "5"}, ValueError),
-        ({"max_faces": "2"}, ValueError),
-        ({"min_score": None}, ValueError),
+        ({"fps": "5"}, TypeError),
+        ({"max_faces": "2"}, TypeError),
+        ({"min_score": None}, TypeError),
     ],
 )
 def test_wrong_options(kwargs, error):

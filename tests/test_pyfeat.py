@@ -524,8 +524,7 @@ class TestAnalyze:
     ("arguments", "message"),
     [
         ({"model": "openface"}, "model must be one of 'mesh', 'py-feat', 'auto'; got 'openface'"),
-        ({"batch_size": 0}, "batch_size must be a positive whole number; got 0"),
-        ({"batch_size": 2.5}, "batch_size must be a positive whole number; got 2.5"),
+        ({"batch_size": 0}, "batch_size must be a whole number at least 1; got 0"),
         ({"device": "tpu"}, "device must be 'auto', 'cpu', .*got 'tpu'"),
         ({"device": "cuda:99"}, "device 'cuda:99' is not on this machine"),
         ({"model": "mesh", "weights": "w.safetensors"}, "weights are for model='py-feat'"),
@@ -534,6 +533,11 @@ class TestAnalyze:
 def test_wrong_arguments(weights, faces, arguments, message):
     with pytest.raises(ValueError, match=message):
         extract(ek.sample_clip(), faces, **{"weights": weights} | arguments)
+
+
+def test_half_a_batch(weights, faces):
+    with pytest.raises(TypeError, match=r"batch_size must be a whole number at least 1; got 2\.5"):
+        extract(ek.sample_clip(), faces, weights=weights, batch_size=2.5)
 
 
 def test_one_module_imports_feat():

@@ -302,7 +302,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("arguments", "error", "message"),
         [
-            ({"fps": 0}, ValueError, "fps must be a positive number; got 0"),
+            ({"fps": 0}, ValueError, "fps must be a number above 0; got 0"),
             ({"clip": "a.mp4"}, TypeError, "clip must be a Clip"),
         ],
     )

@@ -169,8 +169,8 @@ def test_people_differ_by_identity_alone():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"n_faces": 0}, "n_faces must be at least 1"),
-        ({"fps": 0}, "fps must be above 0"),
+        ({"n_faces": 0}, "n_faces must be a whole number at least 1"),
+        ({"fps": 0}, "fps must be a number above 0"),
         ({"speech": 2}, "speech must be a share"),
         ({"emotions": "joy"}, "emotions must be among anger"),
         ({"au": {"AU99": 1}}, "au holds 'AU99'"),

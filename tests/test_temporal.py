@@ -365,7 +365,7 @@ def test_real_faces_from_the_simulator_train_it():
     ("make", "says"),
     [
         (lambda c, n: ek.TemporalModel(kind="rnn"), "kind must be one of gru"),
-        (lambda c, n: ek.TemporalModel(fps=0), "fps must be positive"),
+        (lambda c, n: ek.TemporalModel(fps=0), "fps must be a number above 0"),
         (lambda c, n: ek.TemporalModel().fit(c, n[1:]), "labels must be one for each of 4"),
         (lambda c, n: ek.TemporalModel().fit(c, ["a"] * 4), "at least two classes"),
         (lambda c, n: ek.TemporalModel().fit(c, n, groups=["a"]), "groups must be one"),
@@ -376,7 +376,7 @@ def test_real_faces_from_the_simulator_train_it():
         (lambda c, n: ek.TemporalModel(encoder="nosuchnet").fit(*moving_pictures(2)), "timm knows"),
         (lambda c, n: temporal_nets.ImageEncoder("hf-hub:someone/net"), "timm knows; got 'hf-hub"),
         (lambda c, n: ek.TemporalModel(kind="tcn", bidirectional=False), "looks both ways"),
-        (lambda c, n: ek.TemporalModel().fit(c, n, batch_size=0), "must be at least 1"),
+        (lambda c, n: ek.TemporalModel().fit(c, n, batch_size=0), "batch_size must be a whole"),
         (lambda c, n: ek.TemporalModel().fit(c, [{"valence": 7.0}] * 4), "lie in -1 to 1; got 7"),
         (lambda c, n: ek.TemporalModel().predict(c[0]), "not fitted"),
         (lambda c, n: ek.Augmentation(mirror=2), "mirror must lie in 0 to 1"),
