@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import warnings
 
 import numpy as np
 import xarray as xr
 
-from .arguments import check_number
+from .arguments import check_max_gap
 from .schema import extend_history, validate_time
 
 _ALIGN_METHODS = ("linear", "nearest", "mean")
@@ -75,15 +74,9 @@ def align_time(
     validate_time(ds, argument="ds")
     if method not in _ALIGN_METHODS:
         raise ValueError(f"method must be one of {', '.join(_ALIGN_METHODS)}; got {method!r}")
-    check_number("max_gap", max_gap, above=0, unit="seconds")
     wanted, attrs = read_time(time), ds["time"].attrs
     own = ds["time"].values
-    if own.size > 1 and np.median(np.diff(own)) > max_gap:
-        warnings.warn(
-            f"samples lie {np.median(np.diff(own)):.3g} s apart, further than max_gap="
-            f"{max_gap:g} s, so nothing between them is filled; give a larger max_gap",
-            stacklevel=2,
-        )
+    check_max_gap(max_gap, own, "nothing between them is filled; give a larger max_gap")
 
     moved = {}
     for name, array in ds.variables.items():

@@ -1,9 +1,12 @@
-"""What numbers a function was given, checked in one way."""
+"""Arguments that many functions take, checked in one way."""
 
 from __future__ import annotations
 
 import math
 import numbers
+import warnings
+
+import numpy as np
 
 
 def check_number(
@@ -58,3 +61,18 @@ def check_number(
     )
     if not inside:
         raise ValueError(f"{name} must be {expected}; got {value!r}")
+
+
+def check_max_gap(max_gap: object, time: np.ndarray, otherwise: str) -> None:
+    """Raise where `max_gap` is no number of seconds; warn where rows usually lie further apart.
+
+    `otherwise` says what comes of it. The warning points at who called the caller.
+    """
+    check_number("max_gap", max_gap, above=0, unit="seconds")
+    usual = np.median(np.diff(time)) if len(time) > 1 else 0
+    # A steady rate is a little off from row to row.
+    if usual > max_gap * (1 + 1e-9):
+        warnings.warn(
+            f"samples lie {usual:.3g} s apart, further than max_gap={max_gap:g} s, so {otherwise}",
+            stacklevel=3,
+        )

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import xarray as xr
 
-from .arguments import check_number
+from .arguments import check_max_gap, check_number
 from .schema import GROUPS, Variable, extend_history, validate, validate_time
 from .smoothing import smooth_by_kalman, smooth_by_windows, smooth_exponentially
 
@@ -85,19 +85,13 @@ def smooth(
     if method not in _METHODS:
         raise ValueError(f"method must be one of {', '.join(_METHODS)}; got {method!r}")
     check_number("window", window, above=0, unit="seconds")
-    check_number("max_gap", max_gap, above=0, unit="seconds")
+    time = ds["time"].values
+    check_max_gap(max_gap, time, "nothing is smoothed; give a larger max_gap and window")
     if isinstance(noise, xr.DataArray):
         if not (noise > 0).all():
             raise ValueError(f"noise must be positive; the least is {noise.min().item():g}")
     elif noise is not None:
         check_number("noise", noise, above=0)
-    time = ds["time"].values
-    if time.size > 1 and np.median(np.diff(time)) > max_gap:
-        warnings.warn(
-            f"samples lie {np.median(np.diff(time)):.3g} s apart, further than max_gap="
-            f"{max_gap:g} s, so nothing is smoothed; give a larger max_gap and window",
-            stacklevel=2,
-        )
 
     smoothed = {}
     for name, array in ds.data_vars.items():

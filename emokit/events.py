@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -10,7 +9,7 @@ import numpy as np
 import xarray as xr
 from scipy.signal import find_peaks
 
-from .arguments import check_number
+from .arguments import check_max_gap, check_number
 from .schema import build_dataset, extend_history, read_history, validate
 from .smoothing import estimate_noise, number_runs
 
@@ -109,15 +108,9 @@ def find_events(
     """
     if threshold is not None:
         check_number("threshold", threshold, above=0, most=1)
-    check_number("max_gap", max_gap, above=0, unit="seconds")
     check_number("min_duration", min_duration, least=0, unit="seconds")
     validate(aus, group="face", argument="aus")
-    if aus.sizes["time"] > 1 and np.median(np.diff(aus["time"].values)) > max_gap * (1 + 1e-9):
-        warnings.warn(
-            f"rows lie {np.median(np.diff(aus['time'].values)):.3g} s apart, further than max_gap="
-            f"{max_gap:g} s, so no event can be found; give a larger max_gap",
-            stacklevel=2,
-        )
+    check_max_gap(max_gap, aus["time"].values, "no event can be found; give a larger max_gap")
     too_coarse = _why_not_micro(aus) if micro is not False else None
     if micro and too_coarse:
         raise ValueError(f"micro-expressions cannot be told: {too_coarse}")
