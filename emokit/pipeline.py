@@ -249,6 +249,7 @@ def _read_emotion(aus: xr.Dataset) -> list[xr.Dataset]:
 
 def _merge(*stages: xr.Dataset) -> xr.Dataset:
     """Variables of all stages; the last one's history holds those before it."""
-    merged = xr.merge(stages, combine_attrs="drop", join="exact", compat="equals")
-    merged.attrs["history"] = stages[-1].attrs["history"]
+    # "drop" would take the attributes of the variables as well: units, what flags mean.
+    merged = xr.merge(stages, combine_attrs="override", join="exact", compat="equals")
+    merged.attrs = {"history": stages[-1].attrs["history"]}
     return merged

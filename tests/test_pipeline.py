@@ -75,6 +75,19 @@ def test_one_pass_gives_what_the_stages_give():
             xr.testing.assert_equal(result[name], stage[name])
 
 
+def test_variables_say_what_they_are(sample, tmp_path):
+    """In a result, and in its file, as where they come from."""
+    kept = ek.load(ek.save(sample, tmp_path / "result.nc"))
+    for result in (sample, kept):
+        face, voice = result["face"], result["voice"]
+        assert face["face_status"].attrs["flag_meanings"].split() == list(ek.schema.FACE_STATUS)
+        meanings = face["quality_reason"].attrs["flag_meanings"].split()
+        assert meanings == list(ek.schema.QUALITY_REASON)
+        assert "held-out" in face["trust"].attrs["long_name"]
+        assert face["head_pose"].attrs["units"] == "degree"
+        assert (voice["f0"].attrs["units"], voice["time"].attrs["units"]) == ("Hz", "s")
+
+
 def test_broken_sound_does_not_lose_the_picture(feat_data, monkeypatch):
     clip = ek.open_clip(feat_data / "single_face.mp4")
 
