@@ -109,6 +109,11 @@ class Tracker:
             chosen[index].extend(row, time, found, index)
         return [chosen[index].number for index in range(len(found.box))]
 
+    def expected(self, numbers: list[int], time: float) -> np.ndarray:
+        """Where the faces of live tracks should be by now, centres (n, 2)."""
+        live = {track.number: track for track in self._live}
+        return np.array([live[number].expected(time) for number in numbers]).reshape(-1, 2)
+
     def cut(self) -> None:
         """End every track: what comes is another shot."""
         self._ended += self._live
@@ -189,7 +194,7 @@ class Watch:
         self._times, self._interval = times, interval
         # The last row of a part is looked at: there is nothing after it to interpolate to.
         self._ends = np.diff(parts, append=-1) != 0
-        self._last: tuple[int, Detections, np.ndarray] | None = None
+        self._last: tuple[int, Detections, np.ndarray, list[int]] | None = None
         self._skipped: list[Picture] = []
         #: What was seen first and last.
         self.first: Look | None = None
@@ -212,8 +217,9 @@ class Watch:
         self.first = self.first or self.last
         cut = self._find_cut(picture, view)
         yield from self._fill(None if cut is not None else picture, found, cut)
-        yield self._settle(picture, found, cut)
-        self._last = (row, found, view)
+        settled = self._settle(picture, found, cut)
+        yield settled
+        self._last = (row, found, view, settled.tracks)
 
     def finish(self) -> Iterator[Settled]:
         """Rows that were skipped last: there is no end to interpolate to."""
@@ -228,7 +234,10 @@ class Watch:
     def _fill(
         self, end: Picture | None, found: Detections | None, cut: int | None
     ) -> Iterator[Settled]:
-        pairs = None if end is None or self._last is None else _pair(self._last[1], found)
+        pairs = None
+        if end is not None and self._last is not None:
+            expected = self._tracker.expected(self._last[3], self._times[end.row])
+            pairs = _pair(self._last[1], found, expected)
         for skipped in self._skipped:
             time = self._times[skipped.row]
             if pairs is None:
@@ -287,15 +296,24 @@ def _change(before: np.ndarray, after: np.ndarray) -> float:
     return float(np.abs(before - after).mean())
 
 
-def _pair(before: Detections, after: Detections) -> np.ndarray | None:
-    """For each face before, which one it is after; None if any came, left or jumped."""
+def _pair(before: Detections, after: Detections, expected: np.ndarray) -> np.ndarray | None:
+    """For each face before, which one it is after; None if any came, left or jumped.
+
+    None as well where faces `expected` at centres (n, 2) would be others: two that pass
+    each other may have changed places from look to look.
+    """
     if len(before.box) != len(after.box):
         return None
     if not len(before.box):
         return np.empty(0, int)
     overlap = box_overlap(before.box, after.box)
     rows, columns = linear_sum_assignment(-overlap)
-    return columns if overlap[rows, columns].min() > _STEADY else None
+    if overlap[rows, columns].min() <= _STEADY:
+        return None
+    size = before.box[:, 2:]
+    moved = np.concatenate([expected - size / 2, size], axis=1)
+    _, others = linear_sum_assignment(-box_overlap(moved, after.box))
+    return columns if (columns == others).all() else None
 
 
 def _mix(before: Detections, after: Detections, pairs: np.ndarray, share: float) -> Detections:

@@ -7,7 +7,7 @@ from PIL import Image
 
 import emokit as ek
 from emokit.detector import Detections
-from emokit.tracking import Tracker
+from emokit.tracking import Picture, Tracker, Watch
 
 SEEN = [ek.schema.FACE_STATUS.index(name) for name in ("detected", "interpolated")]
 
@@ -233,6 +233,33 @@ class TestTracks:
         for track in tracks:
             x = np.asarray(track.boxes)[::4] + 50
             assert np.sign(x[0] - middle) == -np.sign(x[-1] - middle)
+
+    def test_faces_that_change_places_between_two_looks_are_not_taken_for_each_other(self):
+        """Looks at rows 14 and 21 see two faces in the very same two places."""
+        centres = [lambda row: 300 + 8 * (row - 17.5), lambda row: 300 - 8 * (row - 17.5)]
+
+        class Seen:
+            def detect(self, small):
+                at = np.array([path(int(small[0, 0, 0])) for path in centres])
+                at = at.mean(keepdims=True) if np.ptp(at) < 35 else at
+                boxes = np.stack([at - 25, 0 * at + 50, 0 * at + 50, 0 * at + 50], 1)
+                return Detections(boxes, np.zeros((len(at), 6, 2)), np.full(len(at), 0.9))
+
+        times = np.arange(36) / 25
+        watch = Watch(Seen(), times, np.zeros(36, int), 0.25)
+        rows = []
+        for row in range(36):
+            frame = np.full((64, 64, 3), row, np.uint8)
+            rows += watch.look(Picture(row, lambda fit=None, frame=frame: frame))
+        rows += watch.finish()
+        assert [settled.picture.row for settled in rows] == list(range(36))
+        for number in (0, 1):
+            x = {
+                settled.picture.row: settled.found.box[settled.tracks.index(number), 0]
+                for settled in rows
+                if number in settled.tracks
+            }
+            assert np.sign(x[0] - 275) == -np.sign(x[35] - 275)
 
     def test_a_cut_ends_every_track(self):
         tracker = Tracker()
