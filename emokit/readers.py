@@ -157,7 +157,14 @@ def _read_table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise ValueError(f"there is no file {str(path)!r}")
     try:
-        table = pd.read_csv(path, skipinitialspace=True, low_memory=False)
+        with warnings.catch_warnings():
+            # Rows may end in a comma that the header lacks. Unless it is told not to, pandas
+            # takes their first cells for names of rows, and shifts all others by a column. It
+            # warns where such a cell beyond the header holds anything.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(path, skipinitialspace=True, low_memory=False, index_col=False)
+    except pd.errors.ParserWarning:
+        raise ValueError(f"{path.name} has rows with more cells than its header") from None
     except (ValueError, OSError) as error:
         # pandas' own errors and those of decoding are all ValueErrors.
         raise ValueError(f"{path.name} cannot be read as a CSV table: {error}") from error
@@ -200,6 +207,9 @@ class _Table:
     def frames(self) -> np.ndarray:
         """Number of the frame, the first one as the tool counts it, (row,)."""
         if "frame" not in self.table:
+            stamps = self.timestamps()
+            if stamps is not None:
+                return np.unique(stamps, return_inverse=True)[1] + self.first_frame
             # What was made from a single image has no number in it.
             return np.full(len(self.table), self.first_frame)
         numbers = self.numbers(["frame"])[:, 0]
@@ -351,6 +361,11 @@ def _find_times(
 ) -> tuple[np.ndarray, str]:
     """Seconds of every frame number in the file, and how they were found."""
     index = numbers - source.first_frame
+    if not source.has("frame") and len(numbers) > 1 and (clip is not None or fps is not None):
+        raise ValueError(
+            f"{name} has no column 'frame' to find times by; leave clip and fps out, to go by "
+            "its timestamps"
+        )
     if clip is not None:
         if index[-1] >= len(clip.frame_times):
             raise ValueError(
@@ -386,12 +401,23 @@ def _tell_apart(
 
     The face that is there most often comes first.
     """
-    table = pd.DataFrame({"row": row, "who": people if people is not None else ""})[present]
-    named = people is not None and not (
-        table["who"].isna().any() or table.duplicated(["row", "who"]).any()
-    )
-    if not named:
+    table = pd.DataFrame({"row": row, "who": people if people is not None else np.nan})[present]
+    nameless = table["who"].isna()
+    if nameless.all():
         table["who"] = table.groupby("row").cumcount().map(lambda i: f"number {i + 1} in the frame")
+    else:
+        table["who"] = table["who"].astype(object).where(~nameless, "without a name")
+        again = table.groupby(["row", "who"]).cumcount()
+        wrong = int((nameless | (again > 0)).sum())
+        if wrong:
+            warnings.warn(
+                f"{wrong} of {len(table)} faces have no name, or one that another face of the "
+                "frame has too; they get tracks of their own",
+                stacklevel=3,
+            )
+        table["who"] = table["who"].where(
+            again == 0, table["who"].astype(str) + again.map(lambda i: f", again ({i + 1})")
+        )
     counts = table["who"].value_counts(sort=False)
     order = counts.sort_values(ascending=False, kind="stable").index
     track = np.zeros(len(row), dtype=int)

@@ -313,3 +313,40 @@ class TestRefusals:
     def test_clip_and_rate(self, feat_data, clip):
         with pytest.raises(ValueError, match="give clip or fps, not both"):
             ek.read_action_units(feat_data / "001.csv", clip=clip, fps=25)
+
+
+class TestOddTables:
+    def write(self, folder, text):
+        path = folder / "t.csv"
+        path.write_text(text)
+        return path
+
+    def test_a_comma_that_the_header_lacks_shifts_nothing(self, tmp_path):
+        rows = "frame, timestamp, success, AU12_r\n1, 0.0, 1, 1,\n2, 0.04, 1, 2,\n"
+        aus = ek.read_action_units(self.write(tmp_path, rows))
+        np.testing.assert_allclose(aus["au"].values.ravel(), [0.2, 0.4])
+        np.testing.assert_allclose(aus["time"], [0, 0.04])
+        with pytest.raises(ValueError, match="more cells than its header"):
+            ek.read_action_units(self.write(tmp_path, rows.replace(",\n", ", 5\n")))
+
+    def test_timestamps_tell_frames_without_numbers(self, tmp_path):
+        path = self.write(tmp_path, "timestamp, AU12_r\n0.0, 1\n0.04, 2\n0.08, 3\n")
+        aus = ek.read_action_units(path)
+        np.testing.assert_allclose(aus["au"].values, [[[0.2]], [[0.4]], [[0.6]]])
+        np.testing.assert_allclose(aus["time"], [0, 0.04, 0.08])
+        with pytest.raises(ValueError, match="no column 'frame' to find times by"):
+            ek.read_action_units(path, fps=25)
+
+    @pytest.mark.parametrize("name", ["Person_0", ""])
+    def test_one_wrong_name_mixes_nobody_up(self, tmp_path, name):
+        people = [(f"{i},0,0,9,9,0.1,Person_0", f"{i},20,0,9,9,0.9,Person_1") for i in range(5)]
+        lines = [line for i, pair in enumerate(people) for line in pair[:: 1 if i % 2 else -1]]
+        lines += ["5,0,0,9,9,0.1,Person_0", f"5,20,0,9,9,0.9,{name}"]
+        header = "frame,FaceRectX,FaceRectY,FaceRectWidth,FaceRectHeight,AU12,Identity"
+        path = self.write(tmp_path, "\n".join([header, *lines]))
+        with pytest.warns(UserWarning, match="1 of 12 faces have no name"):
+            aus = ek.read_action_units(path, fps=25)
+        first, second, other = aus["au"].values[..., 0].T
+        np.testing.assert_allclose(first, 0.1)
+        np.testing.assert_allclose(second, [0.9] * 5 + [np.nan])
+        np.testing.assert_allclose(other, [np.nan] * 5 + [0.9])
