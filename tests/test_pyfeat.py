@@ -492,6 +492,22 @@ class TestSeed:
         assert "is not a file of py-feat's multitask weights" in capsys.readouterr().err
         assert pyfeat.find_weights() is None
 
+    def test_half_a_file_replaces_no_whole_one(self, tmp_path, capsys):
+        first = pyfeat.seed_weights(small_weights(tmp_path / "a").parent)
+        half = tmp_path / "b" / pyfeat.WEIGHTS
+        half.parent.mkdir()
+        half.write_bytes(first.read_bytes()[:-10])
+        assert main(["assets", "seed", str(half.parent)]) == 1
+        assert "is not a file of py-feat's multitask weights" in capsys.readouterr().err
+        assert pyfeat.find_weights() == first
+
+    def test_the_good_one_among_several(self, tmp_path):
+        (tmp_path / "a" / pyfeat.WEIGHTS).mkdir(parents=True)
+        (tmp_path / "b").mkdir()
+        (tmp_path / "b" / pyfeat.WEIGHTS).write_bytes(b"")
+        small_weights(tmp_path / "c")
+        assert pyfeat.seed_weights(tmp_path) == pyfeat.find_weights()
+
     def test_listed(self, capsys, tmp_path):
         assert main(["assets"]) == 0
         said = capsys.readouterr().out
