@@ -111,9 +111,10 @@ def smooth(
                 .transpose(*array.dims)
                 .astype(array.dtype)
             )
-    history = extend_history(
-        "smooth", ds, method=method, parameters={"window": window, "max_gap": max_gap}
-    )
+    parameters = {"window": window, "max_gap": max_gap}
+    if noise is not None:
+        parameters["noise"] = noise.values if isinstance(noise, xr.DataArray) else noise
+    history = extend_history("smooth", ds, method=method, parameters=parameters)
     return ds.assign(smoothed).assign_attrs(history=history)
 
 
@@ -146,7 +147,8 @@ def remove_baseline(
     -------
     xarray.Dataset
         As `aus`, with ``au`` less the baseline of each face and unit, at least 0. The
-        baselines are in the history. A face without a row of rest becomes NaN.
+        baselines are in the history. A face without a row of rest becomes NaN; a unit that
+        is never read at rest, as blinks in a photograph, stays as it is.
 
     Raises
     ------
@@ -184,6 +186,8 @@ def remove_baseline(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a face that is never seen
         baseline = _resting_rows(au, method).median("time")
+    # A unit that is never read at rest, as blinks in a photograph, leaves all as it is.
+    baseline = baseline.where(baseline.notnull() | baseline.isnull().all("action_unit"), 0)
     history = extend_history(
         "remove_baseline",
         aus,
@@ -205,7 +209,7 @@ def _resting_rows(au: xr.DataArray, method: str | tuple[float, float]) -> xr.Dat
         # A unit that is never read of a face, as blinks in still images, hides no rest.
         read = au.where(au.notnull().any("time"), 0)
         movement = read.sum("action_unit", skipna=False)
-        return au.where(movement <= movement.quantile(0.2, "time"))
+        return au.where(movement <= movement.quantile(0.2, "time").drop_vars("quantile"))
     if isinstance(method, str):
         raise ValueError(f"method must be quiet, median or (start, end); got {method!r}")
     try:

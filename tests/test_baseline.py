@@ -117,3 +117,17 @@ def test_wrong_methods(method, match):
 def test_reference_must_know_face_and_unit():
     with pytest.raises(ValueError, match="reference lacks face face_1"):
         ek.remove_baseline(person([0, 0, 0], faces=2), reference=person([0, 0, 0]))
+
+
+def test_a_unit_that_the_reference_never_shows_stays():
+    """A neutral photograph tells nothing of blinks."""
+    aus = person([0.3, 0.1, 0.2])
+    reference = person([0.3, 0.1, np.nan])
+    neutral = ek.remove_baseline(aus, reference=reference, method="median")
+    np.testing.assert_allclose(neutral["au"].sel(action_unit="AU43"), 0.2)
+    np.testing.assert_allclose(neutral["au"].sel(action_unit="AU02"), 0, atol=1e-6)
+
+
+def test_nothing_else_comes_along():
+    aus = person([0.3, 0.1, 0.0], smile=0.5)
+    assert set(ek.remove_baseline(aus).coords) == set(aus.coords)

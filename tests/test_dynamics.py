@@ -195,6 +195,8 @@ def test_history_says_what_was_done():
     step = ek.schema.read_history(ds)[-1]
     assert (step["step"], step["method"]) == ("smooth", "savgol")
     assert step["parameters"] == {"window": 0.5, "max_gap": 0.2}
+    ds = ek.smooth(dataset(even(9), valence=np.zeros(9)), method="kalman", noise=0.1)
+    assert ek.schema.read_history(ds)[-1]["parameters"]["noise"] == 0.1
 
 
 def test_sparse_sampling_warns_and_changes_nothing():
