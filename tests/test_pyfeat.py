@@ -350,7 +350,7 @@ class TestWeights:
     def test_damaged_file(self, weights, faces, tmp_path):
         cut = tmp_path / "cut.safetensors"
         cut.write_bytes(weights.read_bytes()[: 2**20])
-        with pytest.raises(ek.AssetError, match="cannot be read as weights"):
+        with pytest.raises(ek.AssetError, match="is not a file of py-feat's multitask weights"):
             extract(ek.sample_clip(), faces, weights=cut)
 
     def test_file_of_another_network(self, faces, tmp_path):
