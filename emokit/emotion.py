@@ -54,8 +54,12 @@ def estimate_emotion(aus: xr.Dataset) -> xr.Dataset:
     whose people show emotions by the shares of Du, Tao and Martinez (2014, PNAS 111, E1454),
     with closed eyes for sadness after Cordaro et al. (2018, Emotion 18, 75), and speak, blink
     and move in passing. Real meshes follow the face less well than simulated ones; the fit
-    expects that, by assumption. About half of the simulated frames are neutral, and that is
-    what the probabilities expect of a clip. Units that are not simulated, such as py-feat's
+    expects that, by assumption. On people who are misread so, probabilities mean what they say
+    (calibration error 0.03 on 150 others: of frames said to be neutral with 0.82, 0.79 are). As
+    :func:`simulate_faces` gives people, read well, they are too cautious: of frames said to be
+    neutral with 0.82 only 0.56 are, the others show faint emotions; of those said to be afraid
+    with 0.6, 0.9 are (:func:`estimate_emotion_in_time`: 0.87 and 0.6). About half of the
+    simulated frames are neutral, and that is what the probabilities expect of a clip. Units that are not simulated, such as py-feat's
     AU23, count by the table alone.
 
     Valence and arousal are the probability-weighted means of where Russell and Mehrabian

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field, replace
 #: Keys that a vocabulary cannot have: the player needs them while a clip is annotated.
 RESERVED_KEYS = frozenset(" ,.[]+-=?")
 
+#: Which no label can have where there are traces to record.
+_RECORD_KEY = "r"
+
 #: Given to labels in this order. Letters that command the player come last.
 _FREE_KEYS = "123456789qwtyuiopadfghjkcvn"
 
@@ -121,6 +124,8 @@ def prepare_tiers(tiers: Iterable[Tier | Trace | str]) -> list[Tier | Trace]:
     _refuse_twice("tiers", "name", [tier.name for tier in tiers])
     given = [k for t in tiers if isinstance(t, Tier) for k in t.labels.values() if k]
     _refuse_twice("tiers", "key", given)
+    if _RECORD_KEY in given and any(isinstance(tier, Trace) for tier in tiers):
+        raise ValueError(f"key {_RECORD_KEY!r} records traces; give its label another one")
     free = (key for key in _FREE_KEYS if key not in given)
     return [
         replace(t, labels={label: key or next(free, "") for label, key in t.labels.items()})

@@ -38,6 +38,7 @@ def test_labels_get_keys_that_nobody_else_has():
     [
         (["a", "a"], "their own name; twice: a"),
         ([ek.Tier("a", labels={"x": "q"}), ek.Tier("b", labels={"y": "q"})], "own key; twice: q"),
+        ([ek.Tier("a", labels={"x": "r"}), ek.Trace("b")], "key 'r' records traces"),
         ([ek.Trace("")], "name of a tier must be some text"),
     ],
 )
