@@ -19,6 +19,7 @@ from browser import (
     start_chromium,
     until,
 )
+from test_clip import write_video
 
 import emokit as ek
 
@@ -592,6 +593,25 @@ def test_the_page_fits_narrow_and_wide(open_page, width):
     assert canvas.evaluate("c => c.width / devicePixelRatio") == pytest.approx(
         shown.line.bounding_box()["width"], abs=1.5
     )
+
+
+@pytest.mark.parametrize(("size", "most"), [((480, 480), 400), ((360, 640), 500), ((64, 36), 400)])
+@pytest.mark.parametrize("width", [690, 1400])
+def test_square_and_upright_pictures_leave_room_for_timelines(
+    open_page, tmp_path, size, most, width
+):
+    path = write_video(tmp_path / "clip.mp4", np.arange(20) / 10, size=size)
+    result = simulate_result(path)
+    result.attrs.update(width=size[0], height=size[1])
+    shown = open_page(path, widget=ek.play(result))
+    shown.page.set_viewport_size({"width": width, "height": 900})
+    shown.page.wait_for_timeout(200)
+    stage = shown.root.locator(".ek-stage").bounding_box()
+    assert stage["height"] <= most + 1
+    assert stage["width"] / stage["height"] == pytest.approx(size[0] / size[1], rel=0.02)
+    controls = shown.root.locator(".ek-controls").first.bounding_box()
+    sound = shown.root.locator(".ek-controls button").last.bounding_box()
+    assert sound["x"] + sound["width"] <= controls["x"] + controls["width"] + 1
 
 
 def test_a_click_on_a_face_shows_its_timelines(open_page):

@@ -181,7 +181,8 @@ export class Stage {
     this.mesh = null;
     this.gazes = false;
     if (layout.width) {
-      this.element.style.setProperty("--ek-aspect", layout.width / layout.height);
+      // The width of what surrounds it depends on it as well.
+      parent.style.setProperty("--ek-aspect", layout.width / layout.height);
     }
     const picture = layout.media.kind === "video" || (layout.width && data.arrays["face.face_box"]);
     this.element.classList.toggle("ek-no-picture", !picture);
