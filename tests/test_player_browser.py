@@ -514,7 +514,10 @@ def test_a_page_carries_its_evidence_where_that_is_little(open_page):
     panel = shown.root.locator(".ek-evidence")
     words = until(panel.inner_text, lambda text: "AU" in text)
     assert "0:12.00" in words or "0:11.9" in words
-    assert "Of this frame alone" in words
+    assert "this frame alone, at" in words and "Of this frame alone" in words
+    assert "nearest moment" not in words
+    shown.click(12.25, 20)
+    until(panel.inner_text, lambda text: "the nearest moment that this page explains" in text)
     shown.click(8.8, 20)
     until(panel.inner_text, lambda text: "no evidence for face_0 near 8.8" in text)
     assert shown.root.get_by_label("Face mesh (m)").is_hidden()

@@ -144,7 +144,10 @@ export class Status {
     else if (session.problem) words = `The last edit was not taken: ${session.problem}`;
     else if (session.unsaved) words = `NOT SAVED: ${session.unsaved}`;
     else if (state === "lost") {
-      words = "NOT SAVED: the kernel does not answer. Kept in this browser; run the cell again.";
+      // JupyterLab goes on asking a part of the kernel that a restart from elsewhere has ended.
+      words =
+        "NOT SAVED: the kernel does not answer. Kept in this browser; " +
+        "run the cell again, and if that does not help, reload the page first.";
     } else if (state === "saved") {
       words = session.file ? `saved in ${session.file}` : "not saved to a file (path=None)";
     }

@@ -59,6 +59,7 @@ export function drawPitch(canvas, { times, values }, t, theme, [width, height]) 
   c.stroke();
   c.font = `10px ${theme.font}`;
   c.fillStyle = theme.dim;
+  c.textAlign = "left"; // a canvas keeps what the drawing before has left
   c.textBaseline = "top";
   c.fillText(`pitch ${Math.round(low)} – ${Math.round(high)} Hz`, 4, 3);
   c.textBaseline = "bottom";

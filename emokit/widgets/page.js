@@ -29,7 +29,8 @@ export function mountPage(el) {
     const far = (one) => Math.abs(one.time - time);
     const near = own.reduce((best, one) => (best && far(best) <= far(one) ? best : one), null);
     const note = { note: `This page has no evidence for ${face} near ${time.toFixed(2)} s.` };
-    const found = near && far(near) <= 0.5 ? near : note;
+    // A tenth of a second shows much the same face; more, and the table shows another moment.
+    const found = near && far(near) <= 0.5 ? { ...near, nearest: far(near) > 0.1 } : note;
     for (const fn of listeners.get("msg:custom") ?? []) fn({ type: "evidence", number, ...found });
   };
   const model = {

@@ -188,7 +188,9 @@ export class Evidence {
       `${one.label} ${one.probability.toFixed(2)}`,
     ]);
     const select = makeSelect(head, "Emotion explained", options, found.label);
-    make("span", "", head, `at ${formatTime(answer.time, 2)}, ${answer.face}`);
+    const alone = answer.alone ? "this frame alone, " : "";
+    const nearest = answer.nearest ? ", the nearest moment that this page explains" : "";
+    make("span", "", head, `${alone}at ${formatTime(answer.time, 2)}, ${answer.face}${nearest}`);
     select.addEventListener("change", () => {
       this.emotion = select.value === emotions[0].label ? null : select.value;
       this.draw(theme);
@@ -212,14 +214,14 @@ export class Evidence {
     }
     if (!found.units.length) make("div", "ek-evidence-note", this.element, "No unit is shown.");
     const voice = answer.voice ? `Voice: ${answer.voice}. ` : "";
-    const alone = answer.alone
+    const more = answer.alone
       ? " Of this frame alone: the timeline also weighs what comes before and after."
       : "";
     make(
       "div",
       "ek-evidence-note",
       this.element,
-      `${voice}Bars: what each shown unit adds to the log odds against the average emotion.${alone}`,
+      `${voice}Bars: what each shown unit adds to the log odds against the average emotion.${more}`,
     );
     this.refresh(theme);
   }
