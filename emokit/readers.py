@@ -84,6 +84,9 @@ def read_action_units(
     UserWarning
         If py-feat's file holds several frames and neither `clip` nor `fps` is given: it has
         no times in it, and 25 frames a second are assumed.
+    UserWarning
+        If some faces have no name while others do, or share one within a frame; they get tracks
+        of their own.
 
     Notes
     -----
