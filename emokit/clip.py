@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import pooch
 import xarray as xr
 
 from .arguments import check_number
@@ -76,7 +76,7 @@ class Clip:
         """SHA-256 of the file; empty for a folder or for frames held in memory."""
         if self.path is None or not self.path.is_file():
             return ""
-        return hash_file(self.path)
+        return pooch.file_hash(str(self.path))
 
     @property
     def provenance(self) -> dict[str, str]:
@@ -315,12 +315,6 @@ def read_ahead(items: Iterable[_T], *, depth: int = 8) -> Iterator[_T]:
             yield item
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def end_of_frames(times: np.ndarray) -> float:

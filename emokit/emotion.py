@@ -57,10 +57,10 @@ def estimate_emotion(aus: xr.Dataset) -> xr.Dataset:
     expects that, by assumption. On people who are misread so, probabilities mean what they say
     (calibration error 0.03 on 150 others: of frames said to be neutral with 0.82, 0.79 are). As
     :func:`simulate_faces` gives people, read well, they are too cautious: of frames said to be
-    neutral with 0.82 only 0.56 are, the others show faint emotions; of those said to be afraid
-    with 0.6, 0.9 are (:func:`estimate_emotion_in_time`: 0.87 and 0.6). About half of the
-    simulated frames are neutral, and that is what the probabilities expect of a clip. Units
-    that are not simulated, such as py-feat's AU23, count by the table alone.
+    neutral with 0.82 only 0.56 are; of those said to be afraid with 0.6, 0.9 are
+    (:func:`estimate_emotion_in_time`: 0.87 and 0.6). About half of the simulated frames are
+    neutral, and that is what the probabilities expect of a clip. Units that are not
+    simulated, such as py-feat's AU23, count by the table alone.
 
     Valence and arousal are the probability-weighted means of where Russell and Mehrabian
     (1977, J. Research in Personality 11, 273) place the words.

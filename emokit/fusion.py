@@ -122,7 +122,9 @@ def fuse(
             f"{{'face': emotion, 'voice': affect}}; got {type(modalities).__name__}"
         )
     if model is not None:
-        if not hasattr(model, "apply"):
+        from .fusion_model import FusionModel
+
+        if not isinstance(model, FusionModel):
             raise TypeError(f"model must be a FusionModel; got {type(model).__name__}")
         if calibration or pool != "linear":
             raise ValueError("calibration and pool are for methods that are not learned")

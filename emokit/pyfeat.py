@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import os
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pooch
 import xarray as xr
 from tqdm.auto import tqdm
 
@@ -393,8 +393,7 @@ def _instructions(tried: list[str]) -> str:
 @lru_cache(maxsize=4)
 def _hash(path: str, stamp: int) -> str:
     """SHA-256 of a file; `stamp`, its time of change, makes a changed file another one."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return pooch.file_hash(path)
 
 
 @lru_cache(maxsize=1)

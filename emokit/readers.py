@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import warnings
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pooch
 import xarray as xr
 
 from . import schema
@@ -148,7 +148,7 @@ def read_action_units(
     }
     history = schema.extend_history(
         "read_action_units",
-        source={"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
+        source={"name": path.name, "sha256": pooch.file_hash(str(path))},
         model={"name": source.name},
         parameters={"times": how, "faces": dict(zip(labels, faces, strict=False))},
     )

@@ -143,8 +143,7 @@ def simulate_faces(
     usual = {"speech": 0.3, "blinks": 17.0, "movement": 1.0, "identity": 1.0, "noise": 1.0}
     for name, value in options.items():
         options[name] = (usual[name] if au is None else 0.0) if value is None else value
-    for name, value in options.items():
-        check_number(name, value, least=0, below=math.inf)
+        check_number(name, options[name], least=0, below=math.inf)
     if options["speech"] > 1:
         raise ValueError(f"speech must be a share of the time, 0 to 1; got {speech!r}")
     times = np.arange(max(round(duration * fps), 1)) / fps

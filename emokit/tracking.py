@@ -194,7 +194,7 @@ class Watch:
         self._times, self._interval = times, interval
         # The last row of a part is looked at: there is nothing after it to interpolate to.
         self._ends = np.diff(parts, append=-1) != 0
-        self._last: tuple[int, Detections, np.ndarray, list[int]] | None = None
+        self._last: Settled | None = None
         self._skipped: list[Picture] = []
         #: What was seen first and last.
         self.first: Look | None = None
@@ -205,7 +205,7 @@ class Watch:
         row = picture.row
         # A frame counts as due a little early, so that a steady rate keeps a steady stride.
         due = self._last is None or (
-            self._times[row] - self._times[self._last[0]] > 0.98 * self._interval
+            self._times[row] - self._times[self._last.picture.row] > 0.98 * self._interval
         )
         if not (due or self._ends[row]):
             self._skipped.append(picture)
@@ -213,13 +213,12 @@ class Watch:
         small = picture.convert(fit=INPUT)
         found, view = self._detector.detect(small), _view(small)
         change = 0.0 if self.last is None else _change(self.last.view, view)
-        self.last = Look(row, view, change)
+        before, self.last = self.last, Look(row, view, change)
         self.first = self.first or self.last
-        cut = self._find_cut(picture, view)
+        cut = None if before is None else self._find_cut(before, self.last)
         yield from self._fill(None if cut is not None else picture, found, cut)
-        settled = self._settle(picture, found, cut)
-        yield settled
-        self._last = (row, found, view, settled.tracks)
+        self._last = self._settle(picture, found, cut)
+        yield self._last
 
     def finish(self) -> Iterator[Settled]:
         """Rows that were skipped last: there is no end to interpolate to."""
@@ -236,29 +235,27 @@ class Watch:
     ) -> Iterator[Settled]:
         pairs = None
         if end is not None and self._last is not None:
-            expected = self._tracker.expected(self._last[3], self._times[end.row])
-            pairs = _pair(self._last[1], found, expected)
+            expected = self._tracker.expected(self._last.tracks, self._times[end.row])
+            pairs = _pair(self._last.found, found, expected)
         for skipped in self._skipped:
             time = self._times[skipped.row]
             if pairs is None:
                 between = self._detector.detect(skipped.convert(fit=INPUT))
             else:
-                first, last = self._times[self._last[0]], self._times[end.row]
-                between = _mix(self._last[1], found, pairs, (time - first) / (last - first))
+                first, last = self._times[[self._last.picture.row, end.row]]
+                between = _mix(self._last.found, found, pairs, (time - first) / (last - first))
             yield self._settle(skipped, between, cut)
         self._skipped.clear()
 
-    def _find_cut(self, picture: Picture, view: np.ndarray) -> int | None:
-        """First row of another shot, since the last look; None where the shot goes on."""
-        if self._last is None:
-            return None
-        rows = [self._last[0], *(skipped.row for skipped in self._skipped), picture.row]
+    def _find_cut(self, before: Look, now: Look) -> int | None:
+        """First row of another shot between two looks; None where the shot goes on."""
+        rows = [before.row, *(skipped.row for skipped in self._skipped), now.row]
         if np.diff(self._times[rows]).max() > _CUT_SECONDS:
             return None
-        if _change(self._last[2], view) < _CUT_SUSPECTED:
+        if now.change < _CUT_SUSPECTED:
             return None
         between = [_view(skipped.convert(fit=INPUT)) for skipped in self._skipped]
-        views = [self._last[2], *between, view]
+        views = [before.view, *between, now.view]
         changes = [_change(a, b) for a, b in pairwise(views)]
         most = int(np.argmax(changes))
         others = np.delete(changes, most)

@@ -103,6 +103,7 @@ def split_face(faces: xr.Dataset, face: str, *, time: float) -> xr.Dataset:
     _check_known({face}, labels)
     old = labels.index(face)
     check_number("time", time, unit="seconds")
+    time = float(time)
     later = faces["time"].values >= time
     seen = _seen(faces)[:, old]
     if not (seen & later).any() or not (seen & ~later).any():

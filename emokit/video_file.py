@@ -11,11 +11,12 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pooch
 import xarray as xr
 from av.stream import Disposition
 
 from .arguments import check_number
-from .clip import Clip, ClipError, end_of_frames, hash_file
+from .clip import Clip, ClipError, end_of_frames
 from .pictures import reason, upright
 
 logger = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ class FileClip(Clip):
         same = stamp == self._stamp
         # Hashed while it is surely the same, to compare with when the stamp has changed.
         known = self.sha256 if same else self.__dict__.get("sha256")
-        if not same and known != hash_file(self.path):
+        if not same and known != pooch.file_hash(str(self.path)):
             raise ClipError(f"{self.name} has changed since it was opened; open it again")
         self._stamp = stamp
 

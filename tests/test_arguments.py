@@ -88,3 +88,4 @@ def test_numbers_of_other_libraries_are_numbers():
     emotion = ek.estimate_emotion(aus)
     push = ek.explain(emotion, time=emotion["time"][3])
     assert push["time"] == emotion["time"][3]
+    assert ek.split_face(aus, "face_0", time=aus["time"][10]).sizes["face"] == 2
